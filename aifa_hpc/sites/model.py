@@ -1,0 +1,331 @@
+"""A site as a value: every fact that rendering, checking, billing and reaching it need.
+
+The fields mirror the TOML of ``sites/profiles``. Facts carry their ``source`` and the day they were checked; a value
+that public sources dispute is ``status = "conflict"``, holds the more careful reading, and says so in ``note``.
+Only :class:`Access` is the user's own and may be overridden in ``sites.toml``.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Literal
+
+import msgspec
+
+from aifa_hpc.units import ByteSize, Memory, Walltime
+
+Status = Literal["verified", "unverified", "conflict"]
+TransportKind = Literal["openssh", "fabric", "local", "embedded"]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A TOML table: immutable, and an unknown key in it is an error."""
+
+
+class Fact(Table, frozen=True, kw_only=True):
+    """A table that somebody published.
+
+    Attributes:
+        source: Where it is written, for a person to look up.
+        checked_on: The day it was last compared with that source.
+        status: ``verified``, ``unverified`` (no public text confirms it) or ``conflict`` (sources disagree).
+        note: What a reader must know, above all the other side of a conflict.
+    """
+
+    source: str
+    checked_on: datetime.date
+    status: Status = "verified"
+    note: str = ""
+
+
+class Access(Table, frozen=True, kw_only=True):
+    """How this user reaches the site; the keys of ``[sites.NAME]`` in ``sites.toml``.
+
+    Attributes:
+        host: Login host; empty means the profile's first.
+        user: Remote user name; empty leaves it to ``ssh_config`` or the local name.
+        port: TCP port of sshd; 0 leaves it to ``ssh_config``.
+        ssh_config: OpenSSH configuration file used instead of ``~/.ssh/config``.
+        identity_file: Private key.
+        account: Project that jobs are billed to when a job names none.
+        transport: How commands travel.
+        workdir: Absolute folder on the site for job folders and receipts; may hold ``{account}`` and ``{user}``.
+    """
+
+    host: str = ""
+    user: str = ""
+    port: int = 0
+    ssh_config: str = ""
+    identity_file: str = ""
+    account: str = ""
+    transport: TransportKind = "openssh"
+    workdir: str = ""
+
+
+class Scheduler(Fact, frozen=True, kw_only=True):
+    """The site's Slurm.
+
+    Attributes:
+        cluster_name: ``ClusterName`` of slurm.conf.
+        version: Last version seen, ``""`` when not public.
+        account_required: A job without ``--account`` is refused.
+        account_pattern: Regular expression of account names; empty accepts all.
+        account_example: A name of that form, for error messages.
+        default_partition: Partition a job gets when it names none; ``None`` when there is none.
+        default_qos: QOS that limits a plain job, a key of ``Site.qos``.
+        max_array_size: ``MaxArraySize``: one more than the highest array index; ``None`` when not known.
+        mail: ``--mail-*`` works.
+        poll_seconds: Shortest polite interval between two questions.
+    """
+
+    cluster_name: str
+    version: str = ""
+    account_required: bool = True
+    account_pattern: str = ""
+    account_example: str = ""
+    default_partition: str | None = None
+    default_qos: str | None = None
+    max_array_size: int | None = None
+    mail: bool = False
+    poll_seconds: float = 30.0
+
+
+class HostKey(Table, frozen=True, kw_only=True):
+    """A published host key: OpenSSH key type and ``SHA256:`` fingerprint."""
+
+    type: str
+    fingerprint: str
+
+
+class Login(Fact, frozen=True, kw_only=True):
+    """The machines people log in to.
+
+    Attributes:
+        hosts: Names, the preferred first.
+        host_keys: Published fingerprints; empty when none are public.
+        mfa: A second factor is asked for, so a human opens the connection (``aifa login``).
+        mfa_prompt: How it asks.
+        inet_only: Only IPv4 answers.
+        python: ``python3`` found on the login nodes.
+    """
+
+    hosts: tuple[str, ...] = ()
+    host_keys: tuple[HostKey, ...] = ()
+    mfa: bool = False
+    mfa_prompt: str = ""
+    inet_only: bool = False
+    python: str = ""
+
+
+class NodeType(Fact, frozen=True, kw_only=True):
+    """One kind of compute node, as Slurm counts it.
+
+    Attributes:
+        hosts: Slurm host list of the site's naming scheme, at least four names long.
+        arch: ``x86_64`` or ``aarch64``.
+        cpus: ``CPUs`` of the node.
+        usable_cpus: Cores a job can really use (some are reserved for the system).
+        sockets: CPU sockets.
+        memory: What a job can ask for on the whole node.
+        gpus: Schedulable GPUs (a GCD counts as one on MI250X).
+        gpu_type: Type in the gres name (``gpu:TYPE:N``).
+        gpu_model: What a person calls it.
+        gpu_cpus: For each GPU in the order of local ranks, the cores beside it, as a CPU list (``49-55``).
+    """
+
+    hosts: str
+    arch: Literal["x86_64", "aarch64"]
+    cpus: int
+    usable_cpus: int
+    memory: Memory
+    sockets: int = 1
+    gpus: int = 0
+    gpu_type: str = ""
+    gpu_model: str = ""
+    gpu_cpus: tuple[str, ...] = ()
+
+
+class Partition(Fact, frozen=True, kw_only=True):
+    """A partition and its limits.
+
+    Attributes:
+        node: Key of ``Site.nodes``.
+        nodes: Nodes in it.
+        whole_node: Jobs get and pay for whole nodes.
+        max_time: Longest walltime.
+        default_time: Walltime of a job that asks for none; ``None`` when the site demands one.
+        max_nodes: Most nodes of one job; ``None`` is the partition's size.
+        max_running: Most running jobs of a user.
+        max_submitted: Most jobs of a user, waiting or running; an array task counts as one.
+        billing: Key of ``Site.billing``.
+        by_appointment: Ordinary jobs cannot use it.
+    """
+
+    node: str
+    nodes: int
+    whole_node: bool
+    max_time: Walltime
+    default_time: Walltime | None = None
+    max_nodes: int | None = None
+    max_running: int | None = None
+    max_submitted: int | None = None
+    billing: str
+    by_appointment: bool = False
+
+
+class Qos(Fact, frozen=True, kw_only=True):
+    """A quality of service: limits that follow the account or the partition, not the nodes."""
+
+    max_time: Walltime | None = None
+    max_nodes: int | None = None
+    max_running: int | None = None
+    max_submitted: int | None = None
+
+
+class Reservation(Fact, frozen=True, kw_only=True):
+    """A standing reservation that users may name."""
+
+    partition: str
+    nodes: int
+    max_time: Walltime | None = None
+    max_nodes: int | None = None
+    max_submitted: int | None = None
+
+
+class Area(Fact, frozen=True, kw_only=True):
+    """A place for files.
+
+    Attributes:
+        path: Absolute; may hold ``{account}``, ``{project}`` and ``{user}``.
+        compute: Compute nodes see it.
+        purge_days: Age at which files may be deleted; ``None`` is never.
+        backup: It is backed up.
+        bytes: Usual quota.
+        files: Usual inode quota.
+    """
+
+    path: str
+    compute: bool = True
+    purge_days: int | None = None
+    backup: bool = False
+    bytes: ByteSize | None = None
+    files: int | None = None
+
+
+class Modules(Fact, frozen=True, kw_only=True):
+    """Environment modules a job starts with, in the order purge, use, load."""
+
+    purge: bool = False
+    use: tuple[str, ...] = ()
+    load: tuple[str, ...] = ()
+
+
+class ContainerRuntime(Fact, frozen=True, kw_only=True):
+    """How the site runs a container.
+
+    Attributes:
+        runtime: Program name.
+        run: Words before the image.
+        images: Folder of images the site keeps, empty when there is none.
+        bind: Binds that are always needed.
+        modules: What to load before, on top of the site's modules.
+        forward_env: Prefix that carries a variable into the container (``APPTAINERENV_``).
+    """
+
+    runtime: str
+    run: tuple[str, ...]
+    images: str = ""
+    bind: tuple[str, ...] = ()
+    modules: Modules | None = None
+    forward_env: str = ""
+
+
+class BillingRule(Fact, frozen=True, kw_only=True):
+    """What an hour costs: ``rate`` × nodes for ``node`` rules, else ``rate`` × the largest of the three shares.
+
+    Attributes:
+        unit: ``GPU-h`` or ``core-h``.
+        rate: Units per hour of one node or of one share.
+        per: ``node`` or ``share``.
+        share_cpus: Cores in a share.
+        share_memory: Memory in a share.
+        share_gpus: Whether GPUs are counted as shares.
+    """
+
+    unit: str
+    rate: float
+    per: Literal["node", "share"]
+    share_cpus: int | None = None
+    share_memory: Memory | None = None
+    share_gpus: bool = False
+
+
+class Variable(Fact, frozen=True, kw_only=True):
+    """An environment variable the site wants; the user's own value wins.
+
+    Attributes:
+        value: As the shell takes it between double quotes, so ``$SLURM_JOB_ID`` is expanded in the job.
+        kinds: Launch kinds it applies to.
+        gpu_only: Only on nodes with GPUs.
+        per_task: Set inside each task, on its own node, instead of in the batch script.
+    """
+
+    value: str
+    kinds: tuple[str, ...] = ("command", "srun", "torchrun")
+    gpu_only: bool = True
+    per_task: bool = False
+
+
+class LaunchShape(Fact, frozen=True, kw_only=True):
+    """How the site wants one launch kind.
+
+    Attributes:
+        options: Words after ``srun``.
+        bind: ``masks`` binds local rank i to the cores beside GPU i (whole nodes only), ``none`` adds nothing.
+        gpu_variable: Variable that hands local rank i its GPU i; empty leaves visibility alone.
+        tasks_per_gpu: Tasks for each GPU; 0 is one task for each node.
+        master_addr: Shell words, given the host name as last word, that print the rendezvous address.
+    """
+
+    options: tuple[str, ...] = ()
+    bind: Literal["masks", "none"] = "none"
+    gpu_variable: str = ""
+    tasks_per_gpu: int = 0
+    master_addr: str = ""
+
+
+class Site(Table, frozen=True, kw_only=True):
+    """A machine and how to reach it.
+
+    Attributes:
+        name: What users call it.
+        title: One line for tables.
+        draft: Why nothing can be rendered for it yet; empty for a site that works.
+        known: For a draft, the public statements, each with its source.
+        access: The user's own settings over the profile's defaults.
+    """
+
+    name: str
+    title: str
+    draft: str = ""
+    known: tuple[str, ...] = ()
+    access: Access = Access()
+    scheduler: Scheduler
+    login: Login
+    nodes: dict[str, NodeType] = {}
+    partitions: dict[str, Partition] = {}
+    qos: dict[str, Qos] = {}
+    reservations: dict[str, Reservation] = {}
+    areas: dict[str, Area] = {}
+    modules: Modules | None = None
+    container: ContainerRuntime | None = None
+    billing: dict[str, BillingRule] = {}
+    variables: dict[str, Variable] = {}
+    launch: dict[str, LaunchShape] = {}
+    path_roots: tuple[str, ...] = ()
+    memory_request: Literal["always", "never"] = "never"
+
+    @property
+    def host(self) -> str:
+        """The login host commands go to."""
+        return self.access.host or (self.login.hosts[0] if self.login.hosts else "localhost")

@@ -1,0 +1,170 @@
+"""Walltime, memory and sizes as types; ``parse_x`` and ``format_x`` are inverse.
+
+Slurm's own spellings are read: walltimes in sbatch(1) ``--time``, memory in sbatch(1) ``--mem`` (binary units, ``M``
+when bare), elapsed times in sacct(1). Sizes of files are given as people write them (``5 GB``, ``16MiB``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from aifa_hpc.errors import ParseError
+
+_WALLTIME_FORMS = 'M, M:S, H:M:S, D-H, D-H:M or D-H:M:S, for example "00:30:00" or "1-12:00:00"'
+_MEMORY_FORMS = 'a whole number and K, M, G or T, for example "480G"'
+_SIZE_FORMS = 'a number and B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, for example "16 MiB"'
+
+_WALLTIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})(?:\.\d+)?", re.ASCII)
+_MEMORY = re.compile(r"(?P<number>\d+)(?P<unit>[KMGT]?)B?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kKMGT]i?B|B|)", re.ASCII)
+
+_MEMORY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SIZE_UNITS = {
+    "": 1,
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "kiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Walltime:
+    """A length of time on a clock, in whole seconds."""
+
+    seconds: int
+
+    def __post_init__(self) -> None:
+        if self.seconds < 0:
+            raise ParseError(f"a walltime cannot be negative, got {self.seconds} seconds")
+
+    def __str__(self) -> str:
+        return format_walltime(self)
+
+    @property
+    def minutes(self) -> int:
+        """Whole minutes, rounded up as Slurm does with ``--time``."""
+        return -(-self.seconds // 60)
+
+    @property
+    def hours(self) -> float:
+        """Hours, for bills."""
+        return self.seconds / 3600
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Memory:
+    """An amount of memory in bytes, written in Slurm's binary units."""
+
+    bytes: int
+
+    def __post_init__(self) -> None:
+        if self.bytes < 0:
+            raise ParseError(f"memory cannot be negative, got {self.bytes} bytes")
+
+    def __str__(self) -> str:
+        return format_memory(self)
+
+    @property
+    def mib(self) -> int:
+        """Whole MiB, rounded up."""
+        return -(-self.bytes // 2**20)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ByteSize:
+    """A number of bytes in a file or a link's budget."""
+
+    bytes: int
+
+    def __post_init__(self) -> None:
+        if self.bytes < 0:
+            raise ParseError(f"a size cannot be negative, got {self.bytes} bytes")
+
+    def __str__(self) -> str:
+        return format_size(self)
+
+
+def parse_walltime(text: str) -> Walltime:
+    """Reads Slurm's time formats; fractions of a second, as sacct prints them, are cut.
+
+    Raises:
+        ParseError: The text is none of them.
+    """
+    match = _WALLTIME.fullmatch(text.strip())
+    if match is None:
+        raise ParseError(f"{text!r} is not a walltime: write {_WALLTIME_FORMS}")
+    parts = [int(part) for part in match["rest"].split(":")]
+    if match["days"] is not None:
+        hours, minutes, seconds = (*parts, 0, 0)[:3]
+        return Walltime(int(match["days"]) * 86400 + hours * 3600 + minutes * 60 + seconds)
+    if len(parts) == 3:  # noqa: PLR2004 - hours, minutes, seconds
+        hours, minutes, seconds = parts
+    else:
+        hours, (minutes, seconds) = 0, (*parts, 0)[:2]
+    return Walltime(hours * 3600 + minutes * 60 + seconds)
+
+
+def format_walltime(value: Walltime) -> str:
+    """``HH:MM:SS``, with ``D-`` in front from a day on."""
+    days, rest = divmod(value.seconds, 86400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}-{clock}" if days else clock
+
+
+def parse_memory(text: str) -> Memory:
+    """Reads ``--mem`` values: binary units, MiB when bare.
+
+    Raises:
+        ParseError: The text is not an amount of memory.
+    """
+    match = _MEMORY.fullmatch(text.strip())
+    if match is None:
+        raise ParseError(f"{text!r} is not an amount of memory: write {_MEMORY_FORMS}")
+    return Memory(int(match["number"]) * _MEMORY_UNITS[match["unit"].upper() or "M"])
+
+
+def format_memory(value: Memory) -> str:
+    """The largest unit that loses nothing; Slurm's smallest is K."""
+    for unit in ("T", "G", "M"):
+        if value.bytes and value.bytes % _MEMORY_UNITS[unit] == 0:
+            return f"{value.bytes // _MEMORY_UNITS[unit]}{unit}"
+    return f"{-(-value.bytes // 2**10)}K"
+
+
+def parse_size(text: str) -> ByteSize:
+    """Reads a size as people write it; bare numbers are bytes.
+
+    Raises:
+        ParseError: The text is not a size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ParseError(f"{text!r} is not a size: write {_SIZE_FORMS}")
+    number, unit = match["number"], _SIZE_UNITS[match["unit"]]
+    return ByteSize(int(number) * unit if number.isdigit() else round(float(number) * unit))
+
+
+def format_size(value: ByteSize) -> str:
+    """Exact in the largest binary unit that divides it, else plain bytes."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if value.bytes and value.bytes % _SIZE_UNITS[unit] == 0:
+            return f"{value.bytes // _SIZE_UNITS[unit]} {unit}"
+    return f"{value.bytes} B"
+
+
+def show_size(count: float) -> str:
+    """Bytes for a person: three digits and a binary unit; not meant to be read back."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1000 or unit == "TiB":  # noqa: PLR2004 - three digits
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.3g} TiB"
