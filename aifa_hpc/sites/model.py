@@ -149,7 +149,8 @@ class Partition(Fact, frozen=True, kw_only=True):
     """A partition and its limits.
 
     Attributes:
-        node: Key of ``Site.nodes``.
+        node: Key of ``Site.nodes``: what most of its nodes are, and what a plain job gets.
+        more_nodes: Keys of the other node types in it, such as ones with more memory, which jobs get by asking for it.
         nodes: Nodes in it.
         whole_node: Jobs get and pay for whole nodes.
         max_time: Longest walltime.
@@ -162,6 +163,7 @@ class Partition(Fact, frozen=True, kw_only=True):
     """
 
     node: str
+    more_nodes: tuple[str, ...] = ()
     nodes: int
     whole_node: bool
     max_time: Walltime
@@ -250,6 +252,7 @@ class BillingRule(Fact, frozen=True, kw_only=True):
         share_cpus: Cores in a share.
         share_memory: Memory in a share.
         share_gpus: Whether GPUs are counted as shares.
+        min_shares: Fewest shares that are billed.
     """
 
     unit: str
@@ -258,6 +261,7 @@ class BillingRule(Fact, frozen=True, kw_only=True):
     share_cpus: int | None = None
     share_memory: Memory | None = None
     share_gpus: bool = False
+    min_shares: int = 1
 
 
 class Variable(Fact, frozen=True, kw_only=True):
@@ -268,12 +272,14 @@ class Variable(Fact, frozen=True, kw_only=True):
         kinds: Launch kinds it applies to.
         gpu_only: Only on nodes with GPUs.
         per_task: Set inside each task, on its own node, instead of in the batch script.
+        folder: The value is a folder that must exist: made (mode 0700) where the variable is set.
     """
 
     value: str
     kinds: tuple[str, ...] = ("command", "srun", "torchrun")
     gpu_only: bool = True
     per_task: bool = False
+    folder: bool = False
 
 
 class LaunchShape(Fact, frozen=True, kw_only=True):
@@ -284,7 +290,8 @@ class LaunchShape(Fact, frozen=True, kw_only=True):
         bind: ``masks`` binds local rank i to the cores beside GPU i (whole nodes only), ``none`` adds nothing.
         gpu_variable: Variable that hands local rank i its GPU i; empty leaves visibility alone.
         tasks_per_gpu: Tasks for each GPU; 0 is one task for each node.
-        master_addr: Shell words, given the host name as last word, that print the rendezvous address.
+        master_addr: POSIX shell script that prints the rendezvous address of the host name in ``$1`` and fails when
+            there is none (``sh -c SCRIPT aifa HOST``); empty means that the host name itself is the address.
     """
 
     options: tuple[str, ...] = ()
