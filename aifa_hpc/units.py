@@ -7,7 +7,8 @@ when bare), elapsed times in sacct(1). Sizes of files are given as people write 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import total_ordering
+from typing import ClassVar, Self
 
 from aifa_hpc.errors import ParseError
 
@@ -36,18 +37,58 @@ _SIZE_UNITS = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Walltime:
+@total_ordering
+class _Amount:
+    """A whole number of something, at least 0; amounts of different things never compare.
+
+    Not a dataclass: msgspec decodes dataclasses from tables, where these are written as text and go through
+    ``dec_hook``.
+    """
+
+    __slots__ = ("_count",)
+    _count: int
+    _what: ClassVar[str]
+
+    def __init__(self, count: int) -> None:
+        if count < 0:
+            raise ParseError(f"{self._what} cannot be negative, got {count}")
+        object.__setattr__(self, "_count", count)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    def __eq__(self, other: object) -> bool:
+        return self._count == other._count if isinstance(other, type(self)) else NotImplemented
+
+    def __lt__(self, other: Self) -> bool:
+        return self._count < other._count if isinstance(other, type(self)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._count))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int]]:
+        return type(self), (self._count,)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._count})"
+
+
+class Walltime(_Amount):
     """A length of time on a clock, in whole seconds."""
 
-    seconds: int
+    __slots__ = ()
+    _what = "a walltime"
 
-    def __post_init__(self) -> None:
-        if self.seconds < 0:
-            raise ParseError(f"a walltime cannot be negative, got {self.seconds} seconds")
+    def __init__(self, seconds: int) -> None:
+        super().__init__(seconds)
 
     def __str__(self) -> str:
         return format_walltime(self)
+
+    @property
+    def seconds(self) -> int:
+        """Whole seconds."""
+        return self._count
 
     @property
     def minutes(self) -> int:
@@ -60,18 +101,22 @@ class Walltime:
         return self.seconds / 3600
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Memory:
+class Memory(_Amount):
     """An amount of memory in bytes, written in Slurm's binary units."""
 
-    bytes: int
+    __slots__ = ()
+    _what = "memory"
 
-    def __post_init__(self) -> None:
-        if self.bytes < 0:
-            raise ParseError(f"memory cannot be negative, got {self.bytes} bytes")
+    def __init__(self, bytes: int) -> None:
+        super().__init__(bytes)
 
     def __str__(self) -> str:
         return format_memory(self)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes."""
+        return self._count
 
     @property
     def mib(self) -> int:
@@ -79,18 +124,22 @@ class Memory:
         return -(-self.bytes // 2**20)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ByteSize:
+class ByteSize(_Amount):
     """A number of bytes in a file or a link's budget."""
 
-    bytes: int
+    __slots__ = ()
+    _what = "a size"
 
-    def __post_init__(self) -> None:
-        if self.bytes < 0:
-            raise ParseError(f"a size cannot be negative, got {self.bytes} bytes")
+    def __init__(self, bytes: int) -> None:
+        super().__init__(bytes)
 
     def __str__(self) -> str:
         return format_size(self)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes."""
+        return self._count
 
 
 def parse_walltime(text: str) -> Walltime:
