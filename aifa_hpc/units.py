@@ -16,9 +16,10 @@ _WALLTIME_FORMS = 'M, M:S, H:M:S, D-H, D-H:M or D-H:M:S, for example "00:30:00" 
 _MEMORY_FORMS = 'a whole number and K, M, G or T, for example "480G"'
 _SIZE_FORMS = 'a number and B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, for example "16 MiB"'
 
-_WALLTIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})(?:\.\d+)?", re.ASCII)
-_MEMORY = re.compile(r"(?P<number>\d+)(?P<unit>[KMGT]?)B?", re.IGNORECASE | re.ASCII)
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kKMGT]i?B|B|)", re.ASCII)
+# Eighteen digits fit in 64 bits, with which Slurm and file systems count; Python refuses to read more than 4300.
+_WALLTIME = re.compile(r"(?:(?P<days>\d{1,18})-)?(?P<rest>\d{1,18}(?::\d{1,18}){0,2})(?P<fraction>\.\d+)?", re.ASCII)
+_MEMORY = re.compile(r"(?P<number>\d{1,18})(?:(?P<unit>[KMGT])B?)?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"(?P<whole>\d{1,18})(?:\.(?P<part>\d{1,18}))?\s*(?P<unit>[kKMGT]i?B|B|)", re.ASCII)
 
 _MEMORY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE_UNITS = {
@@ -107,7 +108,7 @@ class Memory(_Amount):
     __slots__ = ()
     _what = "memory"
 
-    def __init__(self, bytes: int) -> None:
+    def __init__(self, bytes: int) -> None:  # noqa: A002 - named as the attribute it sets
         super().__init__(bytes)
 
     def __str__(self) -> str:
@@ -130,7 +131,7 @@ class ByteSize(_Amount):
     __slots__ = ()
     _what = "a size"
 
-    def __init__(self, bytes: int) -> None:
+    def __init__(self, bytes: int) -> None:  # noqa: A002 - named as the attribute it sets
         super().__init__(bytes)
 
     def __str__(self) -> str:
@@ -143,13 +144,13 @@ class ByteSize(_Amount):
 
 
 def parse_walltime(text: str) -> Walltime:
-    """Reads Slurm's time formats; fractions of a second, as sacct prints them, are cut.
+    """Reads Slurm's time formats; fractions of a second, as sacct prints them (``00:01.500``), are cut.
 
     Raises:
         ParseError: The text is none of them.
     """
     match = _WALLTIME.fullmatch(text.strip())
-    if match is None:
+    if match is None or (match["fraction"] and ":" not in match["rest"]):  # "1.5" would be minutes, not seconds
         raise ParseError(f"{text!r} is not a walltime: write {_WALLTIME_FORMS}")
     parts = [int(part) for part in match["rest"].split(":")]
     if match["days"] is not None:
@@ -178,7 +179,7 @@ def parse_memory(text: str) -> Memory:
     match = _MEMORY.fullmatch(text.strip())
     if match is None:
         raise ParseError(f"{text!r} is not an amount of memory: write {_MEMORY_FORMS}")
-    return Memory(int(match["number"]) * _MEMORY_UNITS[match["unit"].upper() or "M"])
+    return Memory(int(match["number"]) * _MEMORY_UNITS[(match["unit"] or "M").upper()])
 
 
 def format_memory(value: Memory) -> str:
@@ -190,7 +191,7 @@ def format_memory(value: Memory) -> str:
 
 
 def parse_size(text: str) -> ByteSize:
-    """Reads a size as people write it; bare numbers are bytes.
+    """Reads a size as people write it; bare numbers are bytes, and a part of a byte is rounded.
 
     Raises:
         ParseError: The text is not a size.
@@ -198,8 +199,10 @@ def parse_size(text: str) -> ByteSize:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ParseError(f"{text!r} is not a size: write {_SIZE_FORMS}")
-    number, unit = match["number"], _SIZE_UNITS[match["unit"]]
-    return ByteSize(int(number) * unit if number.isdigit() else round(float(number) * unit))
+    # In whole numbers, because a float keeps only 53 bits.
+    part = match["part"] or ""
+    scale = 10 ** len(part)
+    return ByteSize((int(match["whole"] + part) * _SIZE_UNITS[match["unit"]] + scale // 2) // scale)
 
 
 def format_size(value: ByteSize) -> str:
@@ -213,7 +216,7 @@ def format_size(value: ByteSize) -> str:
 def show_size(count: float) -> str:
     """Bytes for a person: three digits and a binary unit; not meant to be read back."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < 1000 or unit == "TiB":  # noqa: PLR2004 - three digits
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        if count < 999.5 or unit == "TiB":  # noqa: PLR2004 - what rounds to 1000 takes the next unit
+            break
         count /= 1024
-    return f"{count:.3g} TiB"
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.3g} {unit}"  # noqa: PLR2004 - as above

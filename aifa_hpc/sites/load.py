@@ -10,35 +10,75 @@
     extends = "jupiter"
     host = "127.0.0.1"
     port = 2222
+
+Its keys are ``extends``, the name of a packaged profile, and those of :class:`aifa_hpc.sites.model.Access`. A profile
+is decoded when it is asked for, so one site costs one file.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
+import re
 import tomllib
-from importlib import resources
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import platformdirs
 
-from aifa_hpc.errors import InputError
-from aifa_hpc.sites.model import Access, Site
-from aifa_hpc.units import ByteSize, Memory, Walltime, parse_memory, parse_size, parse_walltime
+from aifa_hpc.errors import InputError, Problem
+from aifa_hpc.sites.model import Access, LaunchShape, Site
+from aifa_hpc.sites.strict import decode, nearest, show, unknown_key
 
-_PARSERS = {Walltime: parse_walltime, Memory: parse_memory, ByteSize: parse_size}
+_PROFILES = Path(__file__).parent / "profiles"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_LAUNCH_KINDS = ("command", "srun", "torchrun")
+_HOLES = re.compile(r"\{(?!account\}|user\})[^}]*\}?")
 
 
 def config_dir() -> Path:
     """The user's configuration folder, ``$AIFA_CONFIG_DIR`` first."""
-    return Path(os.environ.get("AIFA_CONFIG_DIR") or platformdirs.user_config_dir("aifa"))
+    if found := os.environ.get("AIFA_CONFIG_DIR"):
+        return Path(found)
+    import platformdirs  # noqa: PLC0415 - not needed where the variable is set
+
+    return Path(platformdirs.user_config_dir("aifa"))
 
 
 def state_dir() -> Path:
     """The user's state folder, ``$AIFA_STATE_DIR`` first; made with mode 0700 by whoever writes in it."""
-    return Path(os.environ.get("AIFA_STATE_DIR") or platformdirs.user_state_dir("aifa"))
+    if found := os.environ.get("AIFA_STATE_DIR"):
+        return Path(found)
+    import platformdirs  # noqa: PLC0415 - not needed where the variable is set
+
+    return Path(platformdirs.user_state_dir("aifa"))
+
+
+def profile_names() -> tuple[str, ...]:
+    """Names of the packaged profiles, none of them decoded."""
+    return tuple(sorted(path.stem for path in _PROFILES.glob("*.toml")))
+
+
+class Profiles(Mapping[str, Site]):
+    """The packaged profiles by name, each decoded on first use."""
+
+    def __init__(self) -> None:
+        self._names = profile_names()
+        self._decoded: dict[str, Site] = {}
+
+    def __getitem__(self, name: str) -> Site:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._decoded:
+            path = _PROFILES / f"{name}.toml"
+            self._decoded[name] = read_profile(path.read_text("utf-8"), path.name)
+        return self._decoded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def load_sites(config: Path | None = None) -> dict[str, Site]:
@@ -50,71 +90,71 @@ def load_sites(config: Path | None = None) -> dict[str, Site]:
     Raises:
         InputError: The user's file has an unknown key, a wrong type or an unknown ``extends``.
     """
-    packaged = resources.files("aifa_hpc.sites") / "profiles"
-    sites = {}
-    for entry in sorted(packaged.iterdir(), key=lambda entry: entry.name):
-        if entry.name.endswith(".toml"):
-            site = read_profile(entry.read_text("utf-8"), entry.name)
-            sites[site.name] = site
-    path = (config or config_dir()) / "sites.toml"
-    if path.is_file():
-        sites.update(read_user_sites(path.read_text("utf-8"), str(path), sites))
-    return sites
+    profiles = Profiles()
+    text, label = _user_file(config)
+    return dict(profiles) | read_user_sites(text, label, profiles)
 
 
 def load_site(name: str, config: Path | None = None) -> Site:
-    """One site by name.
+    """One site by name; other profiles are not decoded, but the user's file must be right as a whole.
 
     Raises:
-        InputError: No such site; the message lists the nearest and all names.
+        InputError: No such site (the message lists the nearest and all names), or the user's file is wrong.
     """
-    sites = load_sites(config)
-    if name not in sites:
-        raise _unknown_site(name, sites)
-    return sites[name]
+    profiles = Profiles()
+    text, label = _user_file(config)
+    overlays = _read_overlays(text, label, profiles)
+    if name in overlays:
+        return _overlaid(name, overlays[name], profiles, label)
+    if name not in profiles:
+        names = list(dict.fromkeys([*profiles, *overlays]))
+        raise InputError(
+            f"site {name!r} is not known; did you mean {nearest(name, names)!r}? Known sites: {', '.join(names)}.",
+            hint=f"Add your own as [sites.NAME] in {label}.",
+        )
+    return profiles[name]
 
 
 def read_profile(text: str, label: str) -> Site:
     """Decodes one profile, strictly.
 
+    Args:
+        text: TOML.
+        label: Its file, for messages.
+
     Raises:
-        InputError: Not TOML, an unknown key, a wrong type; the message has the path to the key.
+        InputError: Not TOML, an unknown key, a wrong type, a name that refers to nothing; each with its full key.
     """
-    site = _convert(_toml(text, label), Site, label)
-    _require_references(site, label)
+    site = decode(_toml(text, label), Site, label)
+    problems = tuple(_dangling(site))
+    if problems:
+        raise InputError(f"{label} cannot be used:", problems=problems)
     return site
 
 
-def read_user_sites(text: str, label: str, base: dict[str, Site]) -> dict[str, Site]:
+def read_user_sites(text: str, label: str, base: Mapping[str, Site]) -> dict[str, Site]:
     """Decodes ``sites.toml`` over the given profiles.
 
+    Args:
+        text: TOML.
+        label: Its file, for messages.
+        base: Profiles by name.
+
     Raises:
-        InputError: As :func:`load_sites`.
+        InputError: Not TOML, an unknown key, a wrong type or an unknown ``extends``; every problem is listed.
     """
-    document = _toml(text, label)
-    tables = document.pop("sites", {})
-    if document:
-        raise InputError(f"{label}: unknown key {next(iter(document))!r}; the file holds tables [sites.NAME]")
-    found = {}
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise InputError(f"{label}: sites.{name} must be a table, got {table!r}")
-        settings = dict(table)
-        parent = settings.pop("extends", name)
-        if parent not in base:
-            raise _unknown_site(parent, base, where=f"{label}: sites.{name}.extends")
-        inherited = msgspec.to_builtins(base[parent].access)
-        unknown = sorted(set(settings) - set(inherited))
-        if unknown:
-            nearest = difflib.get_close_matches(unknown[0], [*inherited, "extends"], 1, 0.0)[0]
-            raise InputError(f"{label}: sites.{name} has no key {unknown[0]!r}; did you mean {nearest!r}?")
-        access = _convert(inherited | settings, Access, f"{label}: sites.{name}")
-        for key in ("ssh_config", "identity_file"):
-            value = getattr(access, key)
-            if value:
-                access = msgspec.structs.replace(access, **{key: str(Path(value).expanduser())})
-        found[name] = msgspec.structs.replace(base[parent], name=name, access=access)
-    return found
+    overlays = _read_overlays(text, label, base)
+    return {name: _overlaid(name, table, base, label) for name, table in overlays.items()}
+
+
+def _user_file(config: Path | None) -> tuple[str, str]:
+    path = (config or config_dir()) / "sites.toml"
+    try:
+        return path.read_text("utf-8"), str(path)
+    except FileNotFoundError:
+        return "", str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def _toml(text: str, label: str) -> dict[str, Any]:
@@ -124,29 +164,85 @@ def _toml(text: str, label: str) -> dict[str, Any]:
         raise InputError(f"{label} is not valid TOML: {error}") from error
 
 
-def _convert(value: Any, kind: type[Any], label: str) -> Any:
-    try:
-        return msgspec.convert(value, kind, dec_hook=_decode)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{label}: {error}") from error
+def _read_overlays(text: str, label: str, base: Mapping[str, Site]) -> dict[str, dict[str, Any]]:
+    """The tables of ``sites.toml``, all checked, none applied; each has its ``extends``."""
+    document = _toml(text, label)
+    tables = document.pop("sites", {})
+    problems = [unknown_key(key, value, ["sites"]) for key, value in document.items()]
+    found = {}
+    if not isinstance(tables, dict):
+        problems.append(Problem(key="sites", value=show(tables), rule="must be tables [sites.NAME]"))
+        tables = {}
+    for name, table in tables.items():
+        key = f"sites.{name}"
+        if _NAME.fullmatch(name) is None:
+            problems.append(Problem(key=key, value="", rule="a site's name is letters, digits, `.`, `_` and `-`"))
+        if not isinstance(table, dict):
+            problems.append(Problem(key=key, value=show(table), rule="must be a table"))
+            continue
+        settings = {"extends": name} | table
+        problems += _overlay_problems(key, table, settings, base)
+        found[name] = settings
+    if problems:
+        raise InputError(f"{label} cannot be used:", problems=problems)
+    return found
 
 
-def _decode(kind: type[Any], value: Any) -> Any:
-    return _PARSERS[kind](value)
-
-
-def _require_references(site: Site, label: str) -> None:
-    for name, partition in site.partitions.items():
-        if partition.node not in site.nodes:
-            raise InputError(f"{label}: partitions.{name}.node = {partition.node!r} is not in [nodes]")
-        if partition.billing not in site.billing:
-            raise InputError(f"{label}: partitions.{name}.billing = {partition.billing!r} is not in [billing]")
-
-
-def _unknown_site(name: str, sites: dict[str, Site], where: str = "site") -> InputError:
-    close = difflib.get_close_matches(name, sites, 1)
-    nearest = f"; did you mean {close[0]!r}?" if close else "."
-    return InputError(
-        f"{where} {name!r} is not known{nearest} Known sites: {', '.join(sites)}.",
-        hint="Add your own as [sites.NAME] in " + str(config_dir() / "sites.toml") + ".",
+def _overlay_problems(
+    key: str, table: dict[str, Any], settings: dict[str, Any], base: Mapping[str, Site]
+) -> Iterator[Problem]:
+    fields = Access.__struct_fields__
+    parent = settings["extends"]
+    if "extends" not in table and parent not in base:
+        rule = f"is missing: no packaged profile is called {parent!r}, so say which one it is like ({', '.join(base)})"
+        yield Problem(key=f"{key}.extends", value="", rule=rule, nearest=nearest(parent, base))
+    elif not isinstance(parent, str) or parent not in base:
+        rule = f"must be a packaged profile: {', '.join(base)}"
+        yield Problem(key=f"{key}.extends", value=show(parent), rule=rule, nearest=nearest(str(parent), base))
+    yield from (
+        unknown_key(f"{key}.{name}", value, [*fields, "extends"])
+        for name, value in table.items()
+        if name not in fields and name != "extends"
     )
+    known = {name: value for name, value in table.items() if name in fields}
+    try:
+        access = decode(known, Access, key, key=key)
+    except InputError as error:
+        yield from error.problems
+        return
+    if access.workdir and not access.workdir.startswith("/"):
+        yield Problem(key=f"{key}.workdir", value=show(access.workdir), rule="must be an absolute path on the site")
+    if hole := _HOLES.search(access.workdir):
+        rule = f"may hold {{account}} and {{user}}, but not {hole[0]}"
+        yield Problem(key=f"{key}.workdir", value=show(access.workdir), rule=rule)
+
+
+def _overlaid(name: str, settings: dict[str, Any], base: Mapping[str, Site], label: str) -> Site:
+    parent = base[settings["extends"]]
+    changes = {key: value for key, value in settings.items() if key != "extends"}
+    for key in ("ssh_config", "identity_file"):
+        if changes.get(key):
+            changes[key] = str(Path(changes[key]).expanduser())
+    access = decode(msgspec.to_builtins(parent.access) | changes, Access, label, key=f"sites.{name}")
+    return msgspec.structs.replace(parent, name=name, access=access)
+
+
+def _dangling(site: Site) -> Iterator[Problem]:
+    """Names in a profile that refer to nothing in it."""
+    uses: list[tuple[str, str, Mapping[str, object]]] = []
+    for name, partition in site.partitions.items():
+        uses += [(f"partitions.{name}.node", partition.node, site.nodes)]
+        uses += [(f"partitions.{name}.more_nodes", node, site.nodes) for node in partition.more_nodes]
+        uses += [(f"partitions.{name}.billing", partition.billing, site.billing)]
+    for name, reservation in site.reservations.items():
+        uses += [(f"reservations.{name}.partition", reservation.partition, site.partitions)]
+    if site.scheduler.default_partition is not None:
+        uses += [("scheduler.default_partition", site.scheduler.default_partition, site.partitions)]
+    if site.scheduler.default_qos is not None:
+        uses += [("scheduler.default_qos", site.scheduler.default_qos, site.qos)]
+    kinds: Mapping[str, LaunchShape | None] = dict.fromkeys(_LAUNCH_KINDS)
+    uses += [(f"launch.{name}", name, kinds) for name in site.launch]
+    for key, used, choices in uses:
+        if used not in choices:
+            rule = f"must be one of {', '.join(choices) or 'none that this profile describes'}"
+            yield Problem(key=key, value=show(used), rule=rule, nearest=nearest(used, choices))

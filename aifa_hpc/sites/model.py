@@ -7,15 +7,21 @@ Only :class:`Access` is the user's own and may be overridden in ``sites.toml``.
 
 from __future__ import annotations
 
-import datetime
-from typing import Literal
+import datetime as dt  # noqa: TC003 - msgspec reads annotations at run time
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
 
-from aifa_hpc.units import ByteSize, Memory, Walltime
+from aifa_hpc.units import ByteSize, Memory, Walltime  # noqa: TC001 - msgspec reads annotations at run time
 
-Status = Literal["verified", "unverified", "conflict"]
-TransportKind = Literal["openssh", "fabric", "local", "embedded"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Status: TypeAlias = Literal["verified", "unverified", "conflict"]
+TransportKind: TypeAlias = Literal["openssh", "fabric", "local", "embedded"]
+LaunchKind: TypeAlias = Literal["command", "srun", "torchrun"]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +39,7 @@ class Fact(Table, frozen=True, kw_only=True):
     """
 
     source: str
-    checked_on: datetime.date
+    checked_on: dt.date
     status: Status = "verified"
     note: str = ""
 
@@ -54,7 +60,7 @@ class Access(Table, frozen=True, kw_only=True):
 
     host: str = ""
     user: str = ""
-    port: int = 0
+    port: Port = 0
     ssh_config: str = ""
     identity_file: str = ""
     account: str = ""
@@ -85,7 +91,7 @@ class Scheduler(Fact, frozen=True, kw_only=True):
     account_example: str = ""
     default_partition: str | None = None
     default_qos: str | None = None
-    max_array_size: int | None = None
+    max_array_size: Count | None = None
     mail: bool = False
     poll_seconds: float = 30.0
 
@@ -135,11 +141,11 @@ class NodeType(Fact, frozen=True, kw_only=True):
 
     hosts: str
     arch: Literal["x86_64", "aarch64"]
-    cpus: int
-    usable_cpus: int
+    cpus: Count
+    usable_cpus: Count
     memory: Memory
-    sockets: int = 1
-    gpus: int = 0
+    sockets: Count = 1
+    gpus: Count = 0
     gpu_type: str = ""
     gpu_model: str = ""
     gpu_cpus: tuple[str, ...] = ()
@@ -164,13 +170,13 @@ class Partition(Fact, frozen=True, kw_only=True):
 
     node: str
     more_nodes: tuple[str, ...] = ()
-    nodes: int
+    nodes: Count
     whole_node: bool
     max_time: Walltime
     default_time: Walltime | None = None
-    max_nodes: int | None = None
-    max_running: int | None = None
-    max_submitted: int | None = None
+    max_nodes: Count | None = None
+    max_running: Count | None = None
+    max_submitted: Count | None = None
     billing: str
     by_appointment: bool = False
 
@@ -179,19 +185,19 @@ class Qos(Fact, frozen=True, kw_only=True):
     """A quality of service: limits that follow the account or the partition, not the nodes."""
 
     max_time: Walltime | None = None
-    max_nodes: int | None = None
-    max_running: int | None = None
-    max_submitted: int | None = None
+    max_nodes: Count | None = None
+    max_running: Count | None = None
+    max_submitted: Count | None = None
 
 
 class Reservation(Fact, frozen=True, kw_only=True):
     """A standing reservation that users may name."""
 
     partition: str
-    nodes: int
+    nodes: Count
     max_time: Walltime | None = None
-    max_nodes: int | None = None
-    max_submitted: int | None = None
+    max_nodes: Count | None = None
+    max_submitted: Count | None = None
 
 
 class Area(Fact, frozen=True, kw_only=True):
@@ -208,10 +214,10 @@ class Area(Fact, frozen=True, kw_only=True):
 
     path: str
     compute: bool = True
-    purge_days: int | None = None
+    purge_days: Count | None = None
     backup: bool = False
     bytes: ByteSize | None = None
-    files: int | None = None
+    files: Count | None = None
 
 
 class Modules(Fact, frozen=True, kw_only=True):
@@ -243,7 +249,7 @@ class ContainerRuntime(Fact, frozen=True, kw_only=True):
 
 
 class BillingRule(Fact, frozen=True, kw_only=True):
-    """What an hour costs: ``rate`` × nodes for ``node`` rules, else ``rate`` × the largest of the three shares.
+    """What an hour costs: ``rate`` by nodes, or ``rate`` by the largest of the three shares.
 
     Attributes:
         unit: ``GPU-h`` or ``core-h``.
@@ -258,10 +264,10 @@ class BillingRule(Fact, frozen=True, kw_only=True):
     unit: str
     rate: float
     per: Literal["node", "share"]
-    share_cpus: int | None = None
+    share_cpus: Count | None = None
     share_memory: Memory | None = None
     share_gpus: bool = False
-    min_shares: int = 1
+    min_shares: Count = 1
 
 
 class Variable(Fact, frozen=True, kw_only=True):
@@ -276,7 +282,7 @@ class Variable(Fact, frozen=True, kw_only=True):
     """
 
     value: str
-    kinds: tuple[str, ...] = ("command", "srun", "torchrun")
+    kinds: tuple[LaunchKind, ...] = ("command", "srun", "torchrun")
     gpu_only: bool = True
     per_task: bool = False
     folder: bool = False
@@ -297,7 +303,7 @@ class LaunchShape(Fact, frozen=True, kw_only=True):
     options: tuple[str, ...] = ()
     bind: Literal["masks", "none"] = "none"
     gpu_variable: str = ""
-    tasks_per_gpu: int = 0
+    tasks_per_gpu: Count = 0
     master_addr: str = ""
 
 
@@ -336,3 +342,26 @@ class Site(Table, frozen=True, kw_only=True):
     def host(self) -> str:
         """The login host commands go to."""
         return self.access.host or (self.login.hosts[0] if self.login.hosts else "localhost")
+
+    def node_types(self, partition: str) -> tuple[NodeType, ...]:
+        """The kinds of nodes in a partition, the usual one first."""
+        found = self.partitions[partition]
+        return tuple(self.nodes[name] for name in (found.node, *found.more_nodes))
+
+
+def facts(site: Site) -> list[tuple[str, Fact]]:
+    """Every fact of a site with its dotted key, in the order of the profile's fields."""
+    return list(_facts(site, ""))
+
+
+def _facts(value: object, key: str) -> Iterator[tuple[str, Fact]]:
+    if isinstance(value, Fact):
+        yield key, value
+    if isinstance(value, msgspec.Struct):
+        items: Iterable[tuple[str, object]] = ((name, getattr(value, name)) for name in value.__struct_fields__)
+    elif isinstance(value, dict):
+        items = value.items()
+    else:
+        return
+    for name, item in items:
+        yield from _facts(item, f"{key}.{name}" if key else name)
