@@ -92,7 +92,7 @@ class InputError(AifaError):
         super().__init__(message + lines, hint=f"\n{hint}" if lines and hint else hint)
 
 
-class ParseError(InputError):
+class ParseError(InputError, ValueError):
     """A text is not of the format it should be."""
 
 

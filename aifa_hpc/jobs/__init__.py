@@ -1,0 +1,1 @@
+"""What to run: the job description, and whether a site will take it."""

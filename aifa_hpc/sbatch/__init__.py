@@ -1,0 +1,1 @@
+"""Job and site to the text of an sbatch script, and back."""

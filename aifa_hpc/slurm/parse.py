@@ -1,0 +1,115 @@
+"""Text of Slurm's programs to records.
+
+Columns are asked for one by one (``flows``), separated by ``|`` with the free text last, so a name with a bar in it
+cannot shift anything. Login banners, carriage returns and blank lines around the text are ignored: a line counts only
+when it begins with a job id. A line that has the id and not the columns raises :class:`ParseError`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from aifa_hpc.errors import ParseError
+from aifa_hpc.slurm.records import ExitStatus, JobRecord, Sentinel
+from aifa_hpc.slurm.states import base_state
+from aifa_hpc.units import parse_walltime
+
+_JOB_ID = re.compile(r"\d+(?:_(?:\d+|\[[\d,\-:%.]+\]))?(?:\+\d+)?", re.ASCII)
+_EXIT = re.compile(r"(\d+):(\d+)", re.ASCII)
+_NOTHING = {"", "Unknown", "None", "N/A", "None assigned", "(null)"}
+
+QUEUE_COLUMNS = ("%i", "%T", "%r", "%N", "%S", "%M", "%j")
+ACCOUNTING_COLUMNS = ("JobID", "State", "ExitCode", "NodeList", "Start", "End", "ElapsedRaw", "Reason", "JobName")
+
+
+def parse_exit(text: str) -> ExitStatus | None:
+    """``1:0`` to a value; ``None`` for an empty field.
+
+    Raises:
+        ParseError: It is something else.
+    """
+    if text.strip() in _NOTHING:
+        return None
+    match = _EXIT.fullmatch(text.strip())
+    if match is None:
+        raise ParseError(f"{text!r} is not an exit status like 1:0")
+    return ExitStatus(int(match[1]), int(match[2]))
+
+
+def parse_queue(text: str) -> dict[str, JobRecord]:
+    """Output of ``squeue --noheader --format`` with :data:`QUEUE_COLUMNS` joined by ``|``.
+
+    Raises:
+        ParseError: A job's line has too few columns.
+    """
+    records = {}
+    for fields in _rows(text, len(QUEUE_COLUMNS), "squeue"):
+        job, state, reason, nodes, start, elapsed, name = fields
+        records[job] = JobRecord(
+            id=job,
+            state=base_state(state),
+            reason=_value(reason),
+            nodes=_value(nodes),
+            start=_value(start),
+            elapsed_seconds=_elapsed(elapsed),
+            name=name,
+        )
+    return records
+
+
+def parse_accounting(text: str) -> dict[str, JobRecord]:
+    """Output of ``sacct -X --parsable2 --noheader`` with :data:`ACCOUNTING_COLUMNS`.
+
+    A requeued job has several lines when ``--duplicates`` is given; the last one wins.
+
+    Raises:
+        ParseError: A job's line has too few columns, or a number is none.
+    """
+    records = {}
+    for fields in _rows(text, len(ACCOUNTING_COLUMNS), "sacct"):
+        job, state, code, nodes, start, end, elapsed, reason, name = fields
+        records[job] = JobRecord(
+            id=job,
+            state=base_state(state),
+            exit=parse_exit(code),
+            nodes=_value(nodes),
+            start=_value(start),
+            end=_value(end),
+            elapsed_seconds=int(elapsed) if elapsed.isdigit() else None,
+            reason=_value(reason),
+            name=name,
+        )
+    return records
+
+
+def parse_sentinel(text: str) -> Sentinel | None:
+    """The line ``JOBID RESTARTS CODE EPOCH`` that the job script writes; ``None`` when it is not whole."""
+    words = text.split()
+    if len(words) != 4 or not all(word.isdigit() for word in words[1:]):  # noqa: PLR2004 - the four fields
+        return None
+    job, restarts, code, at = words
+    return Sentinel(id=job, restarts=int(restarts), code=int(code), at=int(at))
+
+
+def _rows(text: str, columns: int, program: str) -> list[list[str]]:
+    rows = []
+    for raw in text.splitlines():
+        line = raw.strip()
+        fields = line.split("|", columns - 1)
+        if not _JOB_ID.fullmatch(fields[0]):
+            continue  # a banner, a warning, a blank line
+        if len(fields) != columns:
+            raise ParseError(f"{program} printed {len(fields)} of {columns} columns: {line!r}")
+        rows.append(fields)
+    return rows
+
+
+def _value(text: str) -> str:
+    return "" if text.strip() in _NOTHING else text.strip()
+
+
+def _elapsed(text: str) -> int | None:
+    try:
+        return parse_walltime(text).seconds
+    except ParseError:
+        return None  # INVALID, for jobs that never began

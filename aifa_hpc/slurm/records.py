@@ -1,0 +1,82 @@
+"""What Slurm says about a job, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ExitStatus:
+    """Exit code and signal, as accounting prints them: ``1:0``."""
+
+    code: int
+    signal: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.code}:{self.signal}"
+
+    @property
+    def ok(self) -> bool:
+        """Neither a code nor a signal."""
+        return self.code == 0 and self.signal == 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRecord:
+    """One job, or one task of an array, as one source describes it.
+
+    Attributes:
+        id: ``123``, or ``123_4`` for a task of an array.
+        state: Base state; a word we do not know is kept.
+        reason: Why it waits, or why it ended; empty when nothing is said.
+        exit: Exit status; ``None`` where the source does not know it.
+        nodes: Host list as printed.
+        start: ISO time as printed, empty when not started.
+        end: ISO time as printed, empty when not ended.
+        elapsed_seconds: Time it has run; ``None`` where the source does not say.
+        name: Job name.
+    """
+
+    id: str
+    state: str
+    reason: str = ""
+    exit: ExitStatus | None = None
+    nodes: str = ""
+    start: str = ""
+    end: str = ""
+    elapsed_seconds: int | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sentinel:
+    """The line a job script writes when it ends, whatever accounting says.
+
+    Attributes:
+        id: Job id as the script knew it.
+        restarts: ``SLURM_RESTART_COUNT`` of that attempt.
+        code: Exit code of the script.
+        at: Seconds since the epoch, by the compute node's clock.
+    """
+
+    id: str
+    restarts: int
+    code: int
+    at: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """One answer to one question about many jobs.
+
+    Attributes:
+        queue: Records of squeue by job id; ``None`` when it did not answer.
+        accounting: Records of sacct by job id; ``None`` when it did not answer.
+        sentinels: Sentinels by job folder.
+        errors: What the programs that did not answer said, by program name.
+    """
+
+    queue: dict[str, JobRecord] | None
+    accounting: dict[str, JobRecord] | None
+    sentinels: dict[str, Sentinel]
+    errors: dict[str, str]

@@ -1,0 +1,96 @@
+"""Slurm's job states and flags, which of them are ends, and what pending reasons mean.
+
+Base states and flags are those of sacct(1) and squeue(1), Slurm 26.05. Only the states listed in :data:`TERMINAL` are
+ends. A word that is not listed here comes from a newer Slurm: it is kept as it is and never taken for an end, because
+a job that seems to run too long is a nuisance and a job that seems done too early is a loss.
+"""
+
+from __future__ import annotations
+
+COMPLETED = "COMPLETED"
+
+TERMINAL = frozenset(
+    {
+        "BOOT_FAIL",
+        "CANCELLED",
+        COMPLETED,
+        "DEADLINE",
+        "FAILED",
+        "LAUNCH_FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "RECONFIG_FAIL",
+        "REVOKED",
+        "TIMEOUT",
+    }
+)
+"""States that accounting gives to an attempt that is over. Whether the *job* is over depends on requeueing."""
+
+WAITING = frozenset(
+    {"CONFIGURING", "PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+)
+ACTIVE = frozenset({"COMPLETING", "RESIZING", "RUNNING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED", "UPDATE_DB"})
+
+_SHORT = {
+    "BF": "BOOT_FAIL",
+    "CA": "CANCELLED",
+    "CD": COMPLETED,
+    "CF": "CONFIGURING",
+    "CG": "COMPLETING",
+    "DL": "DEADLINE",
+    "F": "FAILED",
+    "NF": "NODE_FAIL",
+    "OOM": "OUT_OF_MEMORY",
+    "PD": "PENDING",
+    "PR": "PREEMPTED",
+    "R": "RUNNING",
+    "RQ": "REQUEUED",
+    "S": "SUSPENDED",
+    "TO": "TIMEOUT",
+}
+
+REASONS = {
+    "AssocGrpBillingMinutes": "the project's budget is used up",
+    "AssocGrpCpuLimit": "the project already uses as many cores as it may",
+    "AssocGrpGRES": "the project already uses as many GPUs as it may",
+    "AssocGrpNodeLimit": "the project already uses as many nodes as it may",
+    "AssocMaxJobsLimit": "you already run as many jobs as your project allows",
+    "BeginTime": "it is not to start before a time that was asked for",
+    "Dependency": "it waits for another job",
+    "DependencyNeverSatisfied": "the job it waits for can no longer end as asked: this one will never start",
+    "InvalidAccount": "the account is not valid for this user or partition",
+    "InvalidQOS": "the QOS is not valid for this account",
+    "JobArrayTaskLimit": "the array's own limit of running tasks is reached",
+    "JobHeldAdmin": "an administrator holds it",
+    "JobHeldUser": "it is held; release it with scontrol release",
+    "NodeDown": "a node it needs is down",
+    "None": "the scheduler has not looked at it yet",
+    "PartitionNodeLimit": "it asks for more nodes than the partition gives",
+    "PartitionTimeLimit": "it asks for more time than the partition gives",
+    "Priority": "jobs with a higher priority come first",
+    "QOSMaxCpuPerUserLimit": "you already use as many cores as this QOS allows",
+    "QOSMaxJobsPerUserLimit": "you already run as many jobs as this QOS allows",
+    "QOSMaxNodePerUserLimit": "you already use as many nodes as this QOS allows",
+    "QOSMaxWallDurationPerJobLimit": "it asks for more time than this QOS allows",
+    "ReqNodeNotAvail": "a node it needs is down, reserved or in maintenance",
+    "Reservation": "it waits for its reservation",
+    "Resources": "it is next, and waits for nodes to become free",
+}
+
+
+def base_state(word: str) -> str:
+    """The state in ``CANCELLED by 1000``, ``RUNNING+``, ``CD`` or ``COMPLETED``; unknown words pass through."""
+    first = word.strip().split(" ", 1)[0].rstrip("+").upper()
+    return _SHORT.get(first, first)
+
+
+def is_terminal(state: str) -> bool:
+    """Whether an attempt with this base state is over."""
+    return state in TERMINAL
+
+
+def explain_reason(reason: str) -> str:
+    """A pending reason as a sentence; ``(Resources)`` and ``ReqNodeNotAvail, UnavailableNodes:x`` are understood."""
+    code = reason.strip().strip("()").split(",", 1)[0].split(" ", 1)[0]
+    return REASONS.get(code, code)
