@@ -7,6 +7,8 @@ A transport knows nothing of Slurm and nothing of files. Its promise is the thre
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aifa_hpc.command import Command, Completed
+
+
+# Seconds a command has to end by itself once its input is closed.
+_GRACE = 2.0
+_TAIL_BYTES = 64 * 1024
 
 
 class Channel(ABC):
@@ -46,11 +53,14 @@ class Channel(ABC):
 
     @abstractmethod
     def stderr_tail(self) -> str:
-        """The last lines of standard error so far."""
+        """The last lines of standard error so far; still there after :meth:`close`."""
 
     @abstractmethod
     def close(self) -> int:
-        """Ends the command if it still runs, and returns its exit code (-1 when nobody knows it)."""
+        """Ends the command if it still runs, and returns its exit code (-1 when nobody knows it).
+
+        A command that does not end by itself within two seconds of the end of its input is killed.
+        """
 
     def __enter__(self) -> Self:
         return self
@@ -97,16 +107,28 @@ class ProcessChannel(Channel):
         # stderr goes to a file: nobody has to read it for the process to go on.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the channel
         try:
+            # A session of its own: no terminal to prompt on, and ^C reaches only the program that owns this channel.
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, env=env, bufsize=0
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env=env,
+                bufsize=0,
+                start_new_session=True,
             )
         except OSError as error:
             self._stderr.close()
             raise NotSentError(f"cannot start {argv[0]!r}: {error.strerror}") from error
         self._lock = threading.Lock()
         self._code: int | None = None
+        self._said = ""
         if first:
-            self.send(first)
+            try:
+                self.send(first)
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -114,6 +136,7 @@ class ProcessChannel(Channel):
         return self._process.stdin
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Writes to standard input."""
         view = memoryview(data).cast("B")
         try:
             while view:
@@ -122,6 +145,7 @@ class ProcessChannel(Channel):
             raise OutcomeUnknownError(self._gone()) from error
 
     def receive_into(self, view: memoryview) -> int:
+        """Reads standard output."""
         assert self._process.stdout is not None
         try:
             count: int = self._process.stdout.readinto(view)  # type: ignore[attr-defined] # unbuffered: a FileIO
@@ -130,34 +154,45 @@ class ProcessChannel(Channel):
         return count
 
     def finish_input(self) -> None:
+        """Closes standard input."""
         try:
             self._stdin.close()
         except OSError:
             return  # the far end closed first
 
     def stderr_tail(self) -> str:
+        """The last lines of standard error."""
         with self._lock:
-            if self._stderr.closed:
-                return ""
-            self._stderr.seek(0)
-            return tail(self._stderr.read().decode("utf-8", "backslashreplace"))
+            return self._read_stderr()
 
     def close(self) -> int:
+        """Ends the command."""
         with self._lock:
             if self._code is not None:
                 return self._code
             self.finish_input()
             try:
-                code = self._process.wait(timeout=2)
+                code = self._process.wait(timeout=_GRACE)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                # The group is the process's own session, so what it started ends with it.
+                os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
-                code = -1
+                self._code = -1
+            else:
+                self._code = code if code >= 0 else 128 - code
             if self._process.stdout is not None:
                 self._process.stdout.close()
+            self._said = self._read_stderr()
             self._stderr.close()
-            self._code = code if code >= 0 else -1
             return self._code
+
+    def _read_stderr(self) -> str:
+        if self._stderr.closed:
+            return self._said
+        # The process writes at the file's offset, which seek() would move: read by position instead.
+        size = os.fstat(self._stderr.fileno()).st_size
+        data = os.pread(self._stderr.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+        return tail(data.decode("utf-8", "backslashreplace"))
 
     def _gone(self) -> str:
         said = self.stderr_tail()

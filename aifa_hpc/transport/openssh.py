@@ -1,0 +1,286 @@
+"""The ssh program as a transport: the user's configuration, agent, jump hosts and second factor, one login for all.
+
+Two kinds of processes are kept apart. A *login* is ``ssh -o ControlMaster=auto ... exit 0``: it authenticates, stays in
+the background as a master and carries no command of ours. A *client* carries one command over the master's socket and
+has ``ProxyCommand`` set to something that cannot connect. So a client never logs in by itself, whatever happens to the
+master: the ssh program's own habit, to open a new connection when the master refuses (and perhaps run a command a
+second time, or ask a person for a code at night), cannot happen. What fails before a client has found a master was not
+sent, by construction.
+
+The master that a transport opens ends by itself after a minute without work (``ControlPersist``): other processes may
+be using it, so ``close`` leaves it alone. Masters for sites with a second factor are opened by a person with
+:meth:`OpenSSHTransport.login_command` and live for eight hours after their last use.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+from typing import TYPE_CHECKING
+
+from aifa_hpc.errors import NotSentError, tail
+from aifa_hpc.transport.base import Channel, ProcessChannel
+from aifa_hpc.transport.hostkeys import Pin, host_key_error, pin_options
+from aifa_hpc.transport.local import Exchange, exchange
+from aifa_hpc.transport.sockets import control_path
+from aifa_hpc.transport.ssh import ChannelRefusedError, SSHTransport, require_names
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PERSIST_SECONDS = 60
+_PERSIST_BY_HAND = "8h"
+
+# Printed by the client's ProxyCommand: ssh has given the master up and would have connected anew.
+_NO_LOGIN = "aifa: no new login"
+# A shell of its own keeps standard output open until the words are out: ssh kills the command when that closes.
+_NO_CONNECTION = f"/bin/sh -c 'echo {_NO_LOGIN} >&2; exit 1'"
+
+# ssh_config(5) options of every process. A dead link is noticed within a minute.
+_ALWAYS = (
+    "StrictHostKeyChecking=yes",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=4",
+    "ClearAllForwardings=yes",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "PermitLocalCommand=no",
+    "RemoteCommand=none",
+    "RequestTTY=no",
+)
+_UNATTENDED = (
+    "BatchMode=yes",
+    "PasswordAuthentication=no",
+    "KbdInteractiveAuthentication=no",
+)
+
+# Lines of a login's log (LogLevel=DEBUG1) that are for programmers.
+_LOG_NOISE = re.compile(r"^(?:debug\d: .*|OpenSSH_.*|Authenticated to .*|Transferred: .*|Bytes per second: .*)$")
+_OFFERED = re.compile(r"^debug1: Server host key: (?P<type>\S+) (?P<fingerprint>SHA256:\S+)", re.MULTILINE)
+_PEER = re.compile(r"^debug1: Authenticating to (?P<host>\S+):(?P<port>\d+) as ", re.MULTILINE)
+
+# A client's request to the master was out and unanswered (mux_client_request_session in mux.c), unless it was refused.
+_REQUEST = re.compile(r"^mux_client_request_session: (?P<what>.*)$", re.MULTILINE)
+_REFUSED = re.compile(r"session request failed|[Mm]aster refused")
+
+
+class OpenSSHTransport(SSHTransport):
+    """Commands through the ``ssh`` program (OpenSSH 8.5 or newer for pinned keys, 7.3 otherwise).
+
+    Args:
+        host: Name, as the ssh configuration knows it.
+        user: Remote user name; empty leaves it to the configuration.
+        port: TCP port; 0 leaves it to the configuration.
+        ssh_config: Configuration file used instead of ``~/.ssh/config``.
+        identity_file: Private key tried first.
+        pinned: Fingerprints the site publishes (``SHA256:...``, with the key type in front when it is known).
+        control_dir: Private folder for the master's socket; made with mode 0700.
+        mfa: The site asks a person for a second factor, so only a person opens the connection.
+        mfa_prompt: How it asks.
+        inet_only: Only IPv4.
+        connect_timeout: Seconds until an attempt to connect is given up.
+        program: The ssh program.
+
+    Raises:
+        InputError: A name that ssh would take for an option, or a malformed fingerprint.
+        NotSentError: No folder can be trusted with the socket.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        user: str = "",
+        port: int = 0,
+        ssh_config: str = "",
+        identity_file: str = "",
+        pinned: tuple[str, ...] = (),
+        control_dir: Path,
+        mfa: bool = False,
+        mfa_prompt: str = "",
+        inet_only: bool = False,
+        connect_timeout: float = 15.0,
+        program: str = "ssh",
+    ) -> None:
+        super().__init__()
+        require_names(host, user)
+        self._host = host
+        self._port = port
+        self._pins = tuple(Pin.read(text) for text in pinned)
+        self._mfa = mfa
+        self._mfa_prompt = mfa_prompt
+        self._connect_timeout = connect_timeout
+        self._program = program
+        self._socket = control_path(control_dir, host, user, str(port), ssh_config, identity_file)
+        self._login_lock = threading.Lock()
+        # A terminal is no place to ask, and neither is a window: jump hosts inherit this.
+        self._env = os.environ | {"SSH_ASKPASS_REQUIRE": "never"}
+        self._route = (
+            *(("-F", ssh_config) if ssh_config else ()),
+            *(("-i", identity_file) if identity_file else ()),
+            *(("-p", str(port)) if port else ()),
+            *(("-l", user) if user else ()),
+            *(("-4",) if inet_only else ()),
+            *_options(*_ALWAYS, f"ConnectTimeout={max(1, round(connect_timeout))}"),
+            *pin_options(self._pins),
+        )
+
+    def login_command(self) -> tuple[str, ...]:
+        """The command a person runs in a terminal to open the shared connection; the site may ask for a code there."""
+        options = _options("ControlMaster=auto", f"ControlPersist={_PERSIST_BY_HAND}", "LogLevel=INFO")
+        return (self._program, *self._mux, *self._route, *options, "--", self._host, "exit 0")
+
+    def logout(self) -> bool:
+        """Ends the shared connection for everybody; whether there was one."""
+        return self._control("exit")
+
+    def alive(self) -> bool:
+        """Whether a shared connection is open; asks only the local socket."""
+        return self._control("check")
+
+    def explain_no_start(self, said: str) -> None:
+        """Reads the words of a client."""
+        if _NO_LOGIN not in said:
+            return
+        request = _REQUEST.search(said)
+        if request is None:
+            raise NotSentError(
+                f"There is no open connection to {self._host}; nothing was sent.", hint=self._login_hint()
+            )
+        if _REFUSED.search(request["what"]):
+            raise ChannelRefusedError(
+                f"{self._host} refuses one more channel on the open connection ({request['what'].strip()}); "
+                "nothing was sent.",
+                hint="Let other work on this connection end first, or ask the site about MaxSessions.",
+            )
+
+    @property
+    def _mux(self) -> tuple[str, ...]:
+        # Per cent signs are tokens in a ControlPath.
+        return ("-S", str(self._socket).replace("%", "%%"))
+
+    def _client(self, line: str) -> tuple[str, ...]:
+        # With the user's own ControlPersist in force, ssh would send the words of a ProxyCommand to /dev/null.
+        options = _options(
+            *_UNATTENDED, "ControlMaster=no", "ControlPersist=no", f"ProxyCommand={_NO_CONNECTION}", "LogLevel=ERROR"
+        )
+        return (self._program, *self._mux, *self._route, *options, "--", self._host, line)
+
+    def _exchange(self, line: str, stdin: bytes, timeout: float, *, login: bool = True) -> Exchange:
+        self._require_program()
+        while True:
+            done = exchange(self._client(line), stdin, timeout, self._env)
+            said = done.stderr.decode("utf-8", "backslashreplace") if _NO_LOGIN.encode() in done.stderr else ""
+            try:
+                self.explain_no_start(said)
+            except ChannelRefusedError:
+                raise
+            except NotSentError:
+                if not login or self._mfa:
+                    raise
+                login = False
+                self._login()
+                continue
+            return done
+
+    def _start(self, line: str) -> Channel:
+        self._require_program()
+        # The check is a local question of 3 ms, and a client that finds no master would be known too late here.
+        if not self.alive():
+            if self._mfa:
+                self.explain_no_start(_NO_LOGIN)
+            self._login()
+        return ProcessChannel(self._client(line), env=self._env)
+
+    def _control(self, request: str) -> bool:
+        self._require_program()
+        argv = (self._program, *self._mux, *self._route, "-O", request, "--", self._host)
+        return exchange(argv, b"", 10, self._env).exit_code == 0
+
+    def _login(self) -> None:
+        """Opens the shared connection, once for all threads.
+
+        Raises:
+            HostKeyError: The server is not known, or not the one that is.
+            NotSentError: It cannot be reached or does not let us in.
+        """
+        with self._login_lock:
+            if self.alive():
+                return
+            code, log = self._connect(f"ControlPersist={_PERSIST_SECONDS}", "ControlMaster=auto", *self._mux)
+            # The login shell may end as it likes; 255 is ssh's own (ssh(1), EXIT STATUS).
+            if code != 255 or self.alive():  # noqa: PLR2004 - explained above
+                return
+            if "debug1: Executing proxy command" in log:
+                # Beside ControlPersist the words of a jump host's ssh go to /dev/null: hear them without.
+                code, log = self._connect("ControlPersist=no", "ControlMaster=no", "-S", "none")
+            raise self._why(log)
+
+    def _connect(self, persist: str, master: str, *mux: str) -> tuple[int | None, str]:
+        options = _options(*_UNATTENDED, persist, master, "LogLevel=DEBUG1")
+        argv = (self._program, *mux, *self._route, *options, "--", self._host, "exit 0")
+        # A file, not a pipe: the master in the background may keep it open.
+        with tempfile.TemporaryFile() as log:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=self._env,
+                start_new_session=True,
+            )
+            try:
+                # Each jump host has its own ConnectTimeout, and authentication comes on top.
+                code = process.wait(timeout=3 * self._connect_timeout + 15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                code = None
+            log.seek(0)
+            return code, log.read().decode("utf-8", "backslashreplace")
+
+    def _why(self, log: str) -> NotSentError:
+        lines = (line.strip() for line in log.splitlines())
+        said = tail("\n".join(line for line in lines if line and not _LOG_NOISE.match(line)))
+        if "Host key verification failed" in log or "REMOTE HOST IDENTIFICATION HAS CHANGED" in log:
+            peer = _PEER.findall(log)
+            host, port = (peer[-1][0], int(peer[-1][1])) if peer else (self._host, self._port or 22)
+            offered = tuple(dict.fromkeys(f"{kind} {digest}" for kind, digest in _OFFERED.findall(log)))
+            changed = "HAS CHANGED" in log
+            return host_key_error(host, port, offered[-1:], self._pins, changed=changed, said=said)
+        if "knownhostscommand" in log.lower() and "Bad configuration option" in log:
+            return NotSentError(
+                f"This {self._program} is older than OpenSSH 8.5 and cannot use the site's published host keys.",
+                hint='Update OpenSSH, or set transport = "fabric" for the site.',
+            )
+        hint = ""
+        if "Permission denied" in log:
+            hint = "Check the key, the user name, and from which addresses the site lets this key in."
+        return NotSentError(
+            f"Cannot log in to {self._host}; nothing was sent. ssh said: {said or 'nothing'}", hint=hint
+        )
+
+    def _login_hint(self) -> str:
+        if not self._mfa:
+            return "Run the command again."
+        asks = f' The site asks "{self._mfa_prompt.strip()}".' if self._mfa_prompt else ""
+        return (
+            f"Open it by hand with `aifa login`, or run: {shlex.join(self.login_command())}{asks} "
+            "Nothing else logs in to a site with a second factor."
+        )
+
+    def _require_program(self) -> None:
+        if shutil.which(self._program) is None:
+            raise NotSentError(
+                f"There is no program {self._program!r} on PATH; nothing was sent.",
+                hint='Install OpenSSH, or set transport = "fabric" for the site in sites.toml.',
+            )
+
+
+def _options(*settings: str) -> tuple[str, ...]:
+    return tuple(word for setting in settings for word in ("-o", setting))

@@ -1,0 +1,204 @@
+"""A private sshd on a free loopback port, with keys, known_hosts and ssh_config of its own, for tests and benches.
+
+::
+
+    with Sshd.started(folder, "MaxSessions 2") as sshd:
+        OpenSSHTransport(host=sshd.alias, ssh_config=str(sshd.ssh_config), control_dir=folder / "control")
+
+Logins are those of the current user, by key. Its log counts them (:meth:`Sshd.accepted_logins`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PROGRAM = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+_ALIAS = "aifa-test"
+
+
+@dataclass
+class Sshd:
+    """A running server.
+
+    Attributes:
+        folder: Holds everything of it.
+        port: Loopback port.
+        user: Who logs in.
+        alias: Host name in its ssh_config.
+    """
+
+    folder: Path
+    port: int
+    user: str
+    extra: tuple[str, ...] = ()
+    alias: str = _ALIAS
+    process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, folder: Path, *extra: str, alias: str = _ALIAS) -> Iterator[Sshd]:
+        """Starts one in an empty folder; ``extra`` are lines of sshd_config that win over the defaults."""
+        if _PROGRAM is None:
+            raise RuntimeError("these tests need sshd (Debian: openssh-server)")
+        folder.mkdir(parents=True, exist_ok=True)
+        sshd = cls(folder=folder, port=free_port(), user=getpass.getuser(), extra=extra, alias=alias)
+        for name in ("host_key", "user_key"):
+            make_key(folder / name)
+        shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
+        sshd.known_hosts.write_text(f"[127.0.0.1]:{sshd.port} {sshd.host_key}\n")
+        sshd.write_config()
+        sshd.start()
+        try:
+            yield sshd
+        finally:
+            sshd.stop()
+
+    @property
+    def ssh_config(self) -> Path:
+        """Client configuration that reaches it as ``alias``."""
+        return self.folder / "ssh_config"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The only known_hosts file of that configuration."""
+        return self.folder / "known_hosts"
+
+    @property
+    def identity(self) -> Path:
+        """The user's private key."""
+        return self.folder / "user_key"
+
+    @property
+    def log(self) -> Path:
+        """What the server said."""
+        return self.folder / "sshd.log"
+
+    @property
+    def host_key(self) -> str:
+        """Type and base64 of its public host key."""
+        return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA256 fingerprint of its host key."""
+        return fingerprint(self.folder / "host_key.pub")
+
+    def write_config(self, *lines: str) -> None:
+        """Writes the client configuration, with ``lines`` before its own (the first of a setting wins)."""
+        own = (
+            "HostName 127.0.0.1",
+            f"Port {self.port}",
+            f"User {self.user}",
+            f'IdentityFile "{self.identity}"',
+            "IdentitiesOnly yes",
+            "IdentityAgent none",
+            f'UserKnownHostsFile "{self.known_hosts}"',
+            "GlobalKnownHostsFile /dev/null",
+        )
+        self.ssh_config.write_text("\n  ".join((f"Host {self.alias}", *lines, *own)) + "\n")
+
+    def start(self) -> None:
+        """Starts the server on its port and waits until it answers."""
+        config = self.folder / "sshd_config"
+        lines = (
+            *self.extra,
+            f"Port {self.port}",
+            "ListenAddress 127.0.0.1",
+            f'HostKey "{self.folder}/host_key"',
+            f'AuthorizedKeysFile "{self.folder}/authorized_keys"',
+            f'PidFile "{self.folder}/sshd.pid"',
+            "AuthenticationMethods publickey",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "PermitRootLogin prohibit-password",
+            "StrictModes no",
+            "UsePAM no",
+            "UseDNS no",
+            "MaxStartups 100",
+            "LogLevel VERBOSE",
+            # bash reads ~/.bashrc under sshd unless it is a nested shell: whose files these are is no part of a test.
+            "SetEnv SHLVL=1",
+        )
+        config.write_text("\n".join(lines) + "\n")
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        assert _PROGRAM is not None
+        with self.log.open("ab") as log:
+            argv = (_PROGRAM, "-D", "-e", "-f", str(config))
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
+        end = time.monotonic() + 10
+        while self.process.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.02)
+        raise RuntimeError(f"sshd did not start:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        """Ends the server and every connection it has."""
+        if self.process is None:
+            return
+        for pid in (*self.sessions(), self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def sessions(self) -> list[int]:
+        """Process ids of the servers behind open connections, children last."""
+        assert self.process is not None
+        found = [self.process.pid]
+        for pid in found:
+            with contextlib.suppress(OSError):
+                for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                    with contextlib.suppress(OSError):
+                        if Path(f"/proc/{child}/comm").read_text().startswith("sshd"):
+                            found.append(int(child))
+        return found[1:]
+
+    def drop_connections(self) -> None:
+        """Kills the servers behind open connections; the listener stays."""
+        for pid in self.sessions():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def accepted_logins(self) -> int:
+        """Logins that succeeded so far."""
+        return sum(line.startswith("Accepted ") for line in self.log.read_text().splitlines())
+
+    def attempts(self) -> int:
+        """Connections that were opened so far, whatever became of them, without the ones of :meth:`start`."""
+        ports = [line for line in self.log.read_text().splitlines() if line.startswith("Connection from ")]
+        return len(ports) - 1
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def make_key(path: Path, kind: str = "ed25519") -> None:
+    """Makes a key pair without a passphrase."""
+    path.unlink(missing_ok=True)
+    subprocess.run(("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "aifa test", "-f", str(path)), check=True)
+
+
+def fingerprint(public_key: Path) -> str:
+    """SHA256 fingerprint of a public key file, by ssh-keygen."""
+    argv = ("ssh-keygen", "-lf", str(public_key))
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()[1]
