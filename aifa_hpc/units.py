@@ -7,7 +7,6 @@ when bare), elapsed times in sacct(1). Sizes of files are given as people write 
 from __future__ import annotations
 
 import re
-from functools import total_ordering
 from typing import ClassVar, Self
 
 from aifa_hpc.errors import ParseError
@@ -38,7 +37,6 @@ _SIZE_UNITS = {
 }
 
 
-@total_ordering
 class _Amount:
     """A whole number of something, at least 0; amounts of different things never compare.
 
@@ -63,6 +61,15 @@ class _Amount:
 
     def __lt__(self, other: Self) -> bool:
         return self._count < other._count if isinstance(other, type(self)) else NotImplemented
+
+    def __le__(self, other: Self) -> bool:
+        return self._count <= other._count if isinstance(other, type(self)) else NotImplemented
+
+    def __gt__(self, other: Self) -> bool:
+        return self._count > other._count if isinstance(other, type(self)) else NotImplemented
+
+    def __ge__(self, other: Self) -> bool:
+        return self._count >= other._count if isinstance(other, type(self)) else NotImplemented
 
     def __hash__(self) -> int:
         return hash((type(self), self._count))

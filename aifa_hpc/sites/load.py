@@ -32,6 +32,7 @@ from aifa_hpc.sites.strict import decode, nearest, show, unknown_key
 
 _PROFILES = Path(__file__).parent / "profiles"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_LIKE = 0.6  # difflib's own measure of "close"; a name of one's own is no slip of a profile's
 _LAUNCH_KINDS = ("command", "srun", "torchrun")
 _HOLES = re.compile(r"\{(?!account\}|user\})[^}]*\}?")
 
@@ -108,8 +109,10 @@ def load_site(name: str, config: Path | None = None) -> Site:
         return _overlaid(name, overlays[name], profiles, label)
     if name not in profiles:
         names = list(dict.fromkeys([*profiles, *overlays]))
+        close = nearest(name, names, least=_LIKE)
+        meant = f"; did you mean {close!r}?" if close else "."
         raise InputError(
-            f"site {name!r} is not known; did you mean {nearest(name, names)!r}? Known sites: {', '.join(names)}.",
+            f"site {name!r} is not known{meant} Known sites: {', '.join(names)}.",
             hint=f"Add your own as [sites.NAME] in {label}.",
         )
     return profiles[name]
@@ -195,7 +198,7 @@ def _overlay_problems(
     parent = settings["extends"]
     if "extends" not in table and parent not in base:
         rule = f"is missing: no packaged profile is called {parent!r}, so say which one it is like ({', '.join(base)})"
-        yield Problem(key=f"{key}.extends", value="", rule=rule, nearest=nearest(parent, base))
+        yield Problem(key=f"{key}.extends", value="", rule=rule, nearest=nearest(parent, base, least=_LIKE))
     elif not isinstance(parent, str) or parent not in base:
         rule = f"must be a packaged profile: {', '.join(base)}"
         yield Problem(key=f"{key}.extends", value=show(parent), rule=rule, nearest=nearest(str(parent), base))

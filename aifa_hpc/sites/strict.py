@@ -53,11 +53,17 @@ def show(value: object) -> str:
     return str(value)
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """The choice most like a word; the empty string when there is none."""
+def nearest(word: str, choices: Iterable[str], *, least: float = 0.0) -> str:
+    """The choice most like a word; the empty string when there is none.
+
+    Args:
+        word: What was written.
+        choices: What may be written.
+        least: How like it must be, from 0 (anything) to 1 (the same).
+    """
     import difflib  # noqa: PLC0415 - only errors pay for it
 
-    return next(iter(difflib.get_close_matches(word, list(choices), 1, 0.0)), "")
+    return next(iter(difflib.get_close_matches(word, list(choices), 1, least)), "")
 
 
 def unknown_key(key: str, value: object, choices: Iterable[str]) -> Problem:
