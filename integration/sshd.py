@@ -176,7 +176,7 @@ class Sshd:
 
     def accepted_logins(self) -> int:
         """Logins that succeeded so far."""
-        return sum(line.startswith("Accepted ") for line in self.log.read_text().splitlines())
+        return sum(line.startswith("Accepted publickey for ") for line in self.log.read_text().splitlines())
 
     def attempts(self) -> int:
         """Connections that were opened so far, whatever became of them, without the ones of :meth:`start`."""

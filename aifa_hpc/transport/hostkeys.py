@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from aifa_hpc.errors import HostKeyError, InputError
+from aifa_hpc.transport.known_hosts import known_name
 
 _FINGERPRINT = re.compile(r"(?:(?P<type>[a-z0-9@.-]+)\s+)?SHA256:(?P<digest>[A-Za-z0-9+/]{43})=?")
 
@@ -89,7 +90,7 @@ def host_key_error(
         changed: Another key is known for that name.
         said: The ssh program's own words, when it did not show the key.
     """
-    name = host if port == 22 else f"[{host}]:{port}"  # noqa: PLR2004 - sshd's port; known_hosts names others so
+    name = known_name(host, port)
     what = "is not the one known for it" if changed else "is not known"
     shown = f"it offers {' and '.join(offered)}" if offered else f"ssh said: {said or 'nothing about the key'}"
     text = f"The host key of {host} port {port} {what}: {shown}."

@@ -27,8 +27,9 @@ from aifa_hpc.errors import NotSentError, tail
 from aifa_hpc.transport.base import Channel, ProcessChannel
 from aifa_hpc.transport.hostkeys import Pin, host_key_error, pin_options
 from aifa_hpc.transport.local import Exchange, exchange
+from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
 from aifa_hpc.transport.sockets import control_path
-from aifa_hpc.transport.ssh import ChannelRefusedError, SSHTransport, require_names
+from aifa_hpc.transport.ssh import SSHTransport, require_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,9 +150,8 @@ class OpenSSHTransport(SSHTransport):
             return
         request = _REQUEST.search(said)
         if request is None:
-            raise NotSentError(
-                f"There is no open connection to {self._host}; nothing was sent.", hint=self._login_hint()
-            )
+            kind = PersonNeededError if self._mfa else NotSentError
+            raise kind(f"There is no open connection to {self._host}; nothing was sent.", hint=self._login_hint())
         if _REFUSED.search(request["what"]):
             raise ChannelRefusedError(
                 f"{self._host} refuses one more channel on the open connection ({request['what'].strip()}); "
@@ -254,16 +254,15 @@ class OpenSSHTransport(SSHTransport):
             changed = "HAS CHANGED" in log
             return host_key_error(host, port, offered[-1:], self._pins, changed=changed, said=said)
         if "knownhostscommand" in log.lower() and "Bad configuration option" in log:
-            return NotSentError(
+            return PersonNeededError(
                 f"This {self._program} is older than OpenSSH 8.5 and cannot use the site's published host keys.",
                 hint='Update OpenSSH, or set transport = "fabric" for the site.',
             )
-        hint = ""
+        text = f"Cannot log in to {self._host}; nothing was sent. ssh said: {said or 'nothing'}"
         if "Permission denied" in log:
             hint = "Check the key, the user name, and from which addresses the site lets this key in."
-        return NotSentError(
-            f"Cannot log in to {self._host}; nothing was sent. ssh said: {said or 'nothing'}", hint=hint
-        )
+            return PersonNeededError(text, hint=hint)
+        return NotSentError(text)
 
     def _login_hint(self) -> str:
         if not self._mfa:
@@ -276,7 +275,7 @@ class OpenSSHTransport(SSHTransport):
 
     def _require_program(self) -> None:
         if shutil.which(self._program) is None:
-            raise NotSentError(
+            raise PersonNeededError(
                 f"There is no program {self._program!r} on PATH; nothing was sent.",
                 hint='Install OpenSSH, or set transport = "fabric" for the site in sites.toml.',
             )

@@ -13,6 +13,7 @@ from aifa_hpc.command import Command, Completed
 from aifa_hpc.errors import InputError, NotSentError, OutcomeUnknownError, TransportError, tail
 from aifa_hpc.transport.base import Channel, Transport
 from aifa_hpc.transport.envelope import LONGEST_LINE, Envelope
+from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
 
 if TYPE_CHECKING:
     from aifa_hpc.transport.local import Exchange
@@ -22,10 +23,6 @@ _PARALLEL_RUNS = 8
 _KILL_SECONDS = 5.0
 # A mark is some 60 bytes; what a login shell prints before it is a page of greetings at most.
 _NOISE_BYTES = 1024 * 1024
-
-
-class ChannelRefusedError(NotSentError):
-    """The connection is up, but the server gives no further channel now (``MaxSessions``); wait and try again."""
 
 
 class SSHTransport(Transport):
@@ -230,7 +227,7 @@ def _new_envelope() -> Envelope:
 def _require_line(envelope: Envelope, command: Command, *, streaming: bool = False) -> str:
     line = envelope.line(command.argv, streaming=streaming)
     if len(line) > LONGEST_LINE:
-        raise NotSentError(
+        raise PersonNeededError(
             f"`{command.argv[0]}` makes a command line of {len(line)} bytes; a login shell takes {LONGEST_LINE}.",
             hint="Give it less words, or its data on standard input.",
         )

@@ -1,0 +1,384 @@
+"""fabric and paramiko as a transport, where there is no ssh program: one connection for all threads, nothing is asked.
+
+What it cannot do: a second factor, Kerberos, host certificates, ``Include`` in the ssh configuration, and a login
+shared with other processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fabric
+import paramiko
+
+from aifa_hpc.errors import NotSentError, OutcomeUnknownError, tail
+from aifa_hpc.transport.base import Channel
+from aifa_hpc.transport.hostkeys import Pin, algorithms, fingerprint, host_key_error
+from aifa_hpc.transport.known_hosts import KnownKey, known_name, read_known_hosts
+from aifa_hpc.transport.local import Exchange
+from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
+from aifa_hpc.transport.ssh import SSHTransport, require_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+# A channel moves at most its window per round trip (RFC 4254, 5.2): 32 MiB are 800 MiB/s at 40 ms.
+_WINDOW_BYTES = 32 * 2**20
+_PACKET_BYTES = 2**15
+_KEEPALIVE_SECONDS = 15
+_GRACE_SECONDS = 2.0
+_TAIL_BYTES = 64 * 1024
+_BLOCK_BYTES = 256 * 1024
+
+# Foreign exceptions of a connection attempt, the most special first. Nothing of ours was sent in any of these cases.
+_FAILURES: tuple[tuple[type[Exception], type[NotSentError], str], ...] = (
+    (paramiko.PasswordRequiredException, PersonNeededError, "the key has a passphrase: load it into an ssh agent"),
+    (paramiko.AuthenticationException, PersonNeededError, "it does not let us in: check the key and the user name"),
+    (socket.gaierror, NotSentError, "its name is not known"),
+    (TimeoutError, NotSentError, "it does not answer"),
+    (OSError, NotSentError, "it cannot be reached"),
+    (paramiko.SSHException, NotSentError, "it does not speak as it should"),
+    (EOFError, NotSentError, "it hung up"),
+)
+
+
+class FabricTransport(SSHTransport):
+    """Commands through fabric and paramiko.
+
+    Args:
+        host: Name, as the ssh configuration knows it.
+        user: Remote user name; empty leaves it to the configuration.
+        port: TCP port; 0 leaves it to the configuration.
+        ssh_config: Configuration file used instead of ``~/.ssh/config``.
+        identity_file: Private key tried first.
+        pinned: Fingerprints the site publishes (``SHA256:...``, with the key type in front when it is known).
+        control_dir: Not used; here so that both SSH transports are made alike.
+        mfa: The site asks a person for a second factor: then nothing can be sent from here.
+        mfa_prompt: How it asks.
+        inet_only: Only IPv4.
+        connect_timeout: Seconds until an attempt to connect is given up.
+
+    Raises:
+        InputError: An impossible name or a malformed fingerprint.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        user: str = "",
+        port: int = 0,
+        ssh_config: str = "",
+        identity_file: str = "",
+        pinned: tuple[str, ...] = (),
+        control_dir: Path | None = None,
+        mfa: bool = False,
+        mfa_prompt: str = "",
+        inet_only: bool = False,
+        connect_timeout: float = 15.0,
+    ) -> None:
+        super().__init__()
+        del control_dir
+        require_names(host, user)
+        self._host = host
+        self._user = user
+        self._port = port
+        self._ssh_config = ssh_config
+        self._identity_file = identity_file
+        self._pins = tuple(Pin.read(text) for text in pinned)
+        self._mfa = mfa
+        self._mfa_prompt = mfa_prompt
+        self._inet_only = inet_only
+        self._connect_timeout = connect_timeout
+        self._lock = threading.Lock()
+        self._connection: fabric.Connection | None = None
+
+    def close(self) -> None:
+        """Closes the connection; the next command opens another."""
+        with self._lock:
+            self._drop()
+
+    def explain_no_start(self, said: str) -> None:
+        """Nothing to read: a refused channel is known before a command is sent."""
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            # What closing a broken connection says helps nobody.
+            with contextlib.suppress(Exception):
+                self._connection.close()
+            self._connection = None
+
+    def _transport(self, *, login: bool) -> paramiko.Transport:
+        with self._lock:
+            if self._connection is not None:
+                transport: paramiko.Transport = self._connection.transport
+                if transport.is_active():
+                    return transport
+                self._drop()
+            if not login:
+                raise NotSentError(f"There is no open connection to {self._host}.")
+            if self._mfa:
+                asks = f' ("{self._mfa_prompt.strip()}")' if self._mfa_prompt else ""
+                raise PersonNeededError(
+                    f"{self._host} asks for a second factor{asks}, which the fabric transport cannot answer.",
+                    hint='Set transport = "openssh" for the site and open a connection with `aifa login`.',
+                )
+            self._connection = self._connect()
+            self._connection.transport.set_keepalive(_KEEPALIVE_SECONDS)
+            return self._connection.transport
+
+    def _session(self, *, login: bool = True) -> paramiko.Channel:
+        """A channel nothing was sent on; a connection that turns out to be dead is replaced once."""
+        for last in (False, True):
+            transport = self._transport(login=login)
+            try:
+                return transport.open_session(
+                    window_size=_WINDOW_BYTES, max_packet_size=_PACKET_BYTES, timeout=self._connect_timeout
+                )
+            except paramiko.ChannelException as error:
+                raise ChannelRefusedError(
+                    f"{self._host} refuses one more channel on the open connection ({error.text}); nothing was sent.",
+                    hint="Let other work on this connection end first, or ask the site about MaxSessions.",
+                ) from error
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                transport.close()
+                if last or not login:
+                    raise NotSentError(f"The connection to {self._host} broke; nothing was sent: {error}") from error
+        raise AssertionError("the loop returns or raises")
+
+    def _connect(self) -> fabric.Connection:
+        connection = self._prepare()
+        try:
+            if self._inet_only and not connection.gateway:
+                connection.connect_kwargs["sock"] = self._ipv4_socket(connection.host, int(connection.port))
+            connection.open()
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                connection.close()
+            for kind, ours, what in _FAILURES:
+                if isinstance(error, kind):
+                    name = f"{connection.host} port {connection.port}"
+                    raise ours(f"Cannot log in to {name}; nothing was sent: {what} ({error}).") from error
+            raise  # ours already (a host key), or a programming error
+        return connection
+
+    def _prepare(self) -> fabric.Connection:
+        # lazy: no fabric.yaml of whoever runs this has a say.
+        config = fabric.Config(runtime_ssh_path=self._ssh_config or None, lazy=True)
+        config.load_ssh_config()
+        connection = fabric.Connection(
+            self._host,
+            user=self._user or None,
+            port=self._port or None,
+            config=config,
+            forward_agent=False,
+            connect_timeout=max(1, round(self._connect_timeout)),
+            connect_kwargs={"key_filename": [self._identity_file]} if self._identity_file else None,
+        )
+        _make_strict(connection, self._pins)
+        hop = connection.gateway
+        while isinstance(hop, fabric.Connection):
+            hop.connect_timeout = connection.connect_timeout
+            hop.forward_agent = False
+            _make_strict(hop, ())  # the site's keys are the site's, not its jump host's
+            hop = hop.gateway
+        return connection
+
+    def _ipv4_socket(self, host: str, port: int) -> socket.socket:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(self._connect_timeout)
+            sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _exchange(self, line: str, stdin: bytes, timeout: float, *, login: bool = True) -> Exchange:
+        channel = self._session(login=login)
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            channel.close()
+
+        timer = threading.Timer(timeout, give_up)
+        timer.daemon = True
+        timer.start()
+        stdout, stderr = bytearray(), bytearray()
+        threads = [
+            threading.Thread(target=_drain, args=(channel.recv_stderr, stderr.extend), daemon=True),
+            threading.Thread(target=_feed, args=(channel, stdin), daemon=True),
+        ]
+        try:
+            channel.exec_command(line)
+            for thread in threads:
+                thread.start()
+            _drain(channel.recv, stdout.extend)
+            for thread in threads:
+                thread.join()
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            # The line may have arrived: the marks in what came back decide.
+            stderr += f"\n{error}".encode()
+        finally:
+            timer.cancel()
+            channel.close()
+        return Exchange(
+            exit_code=None if late.is_set() else channel.exit_status, stdout=bytes(stdout), stderr=bytes(stderr)
+        )
+
+    def _start(self, line: str) -> Channel:
+        channel = self._session()
+        try:
+            channel.exec_command(line)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            channel.close()
+            raise OutcomeUnknownError(
+                f"The connection broke while a command started; it may have run: {error}"
+            ) from error
+        return _ParamikoChannel(channel)
+
+
+class _ParamikoChannel(Channel):
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+        self._stderr = bytearray()
+        # Both streams share one window: what nobody reads on standard error would stop standard output.
+        self._reader = threading.Thread(target=_drain, args=(channel.recv_stderr, self._keep), daemon=True)
+        self._reader.start()
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data).cast("B")
+        try:
+            for start in range(0, len(view), _BLOCK_BYTES):
+                self._channel.sendall(bytes(view[start : start + _BLOCK_BYTES]))
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            said = self.stderr_tail()
+            raise OutcomeUnknownError(
+                "the connection ended while data was in flight" + (f": {said}" if said else "")
+            ) from error
+
+    def receive_into(self, view: memoryview) -> int:
+        try:
+            data = self._channel.recv(len(view))
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise OutcomeUnknownError(f"the connection ended while data was in flight: {error}") from error
+        view[: len(data)] = data
+        return len(data)
+
+    def finish_input(self) -> None:
+        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+            self._channel.shutdown_write()
+
+    def stderr_tail(self) -> str:
+        return tail(bytes(self._stderr).decode("utf-8", "backslashreplace"))
+
+    def close(self) -> int:
+        self.finish_input()
+        self._reader.join(_GRACE_SECONDS)
+        self._channel.close()
+        self._reader.join(_GRACE_SECONDS)
+        code: int = self._channel.exit_status
+        return code
+
+    def _keep(self, data: bytes) -> None:
+        self._stderr += data
+        del self._stderr[:-_TAIL_BYTES]
+
+
+class _Strict(paramiko.MissingHostKeyPolicy):  # type: ignore[misc] # paramiko has no types
+    """Trusts published and known keys, and nothing else.
+
+    The client itself is given no known keys, so every key comes here: paramiko compares only with the first of several
+    and knows neither patterns nor ``@revoked``.
+    """
+
+    def __init__(self, host: str, port: int, pins: tuple[Pin, ...], known: tuple[KnownKey, ...]) -> None:
+        self._host = host
+        self._port = port
+        self._pins = pins
+        self._known = known
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002 - paramiko's signature
+        blob = key.asbytes()
+        offered = fingerprint(blob)
+        mine = [entry for entry in self._known if entry.key == blob]
+        revoked = any(entry.marker == "@revoked" for entry in mine)
+        known = any(not entry.marker for entry in mine)
+        if not revoked and (known or any(pin.fingerprint == offered for pin in self._pins)):
+            return
+        changed = revoked or any(not entry.marker for entry in self._known)
+        raise host_key_error(self._host, self._port, (f"{key.get_name()} {offered}",), self._pins, changed=changed)
+
+
+class _QuietTransport(paramiko.Transport):  # type: ignore[misc] # paramiko has no types
+    """A transport that never asks on the terminal."""
+
+    def auth_interactive_dumb(self, *_: Any, **__: Any) -> list[str]:
+        raise paramiko.AuthenticationException("it asks for a second factor or a password")
+
+
+def _make_strict(connection: fabric.Connection, pins: tuple[Pin, ...]) -> None:
+    config = connection.ssh_config
+    host, port = str(connection.host), int(connection.port)
+    # ssh_config(5) HostKeyAlias: the name to look up instead, on whatever port.
+    name = config.get("hostkeyalias") or known_name(host, port)
+    known = tuple(entry for entry in _known_keys(config) if entry.is_for(name))
+    connection.client.set_missing_host_key_policy(_Strict(host, port, pins, known))
+    types = [pin.type for pin in pins if pin.type] + [entry.type for entry in known if not entry.marker]
+    keys = connection.connect_kwargs.get("key_filename")
+    connection.connect_kwargs = {
+        "transport_factory": _transport_factory([name for kind in types for name in algorithms(kind)]),
+        **({"key_filename": list(keys)} if keys else {}),
+    }
+
+
+def _known_keys(config: dict[str, str]) -> Iterable[KnownKey]:
+    for option, default in (
+        ("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2"),
+        ("globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"),
+    ):
+        value = config.get(option, default)
+        # paramiko has taken the quotes off when there is one quoted path.
+        paths = [value] if Path(value).expanduser().exists() else shlex.split(value)
+        for path in paths:
+            with contextlib.suppress(OSError):
+                yield from read_known_hosts(Path(path).expanduser().read_text("utf-8", "replace"))
+
+
+def _transport_factory(preferred: list[str]) -> Callable[..., paramiko.Transport]:
+    """Makes transports that prefer known key types and AES-GCM, which paramiko does in one pass and puts last."""
+
+    def make(sock: Any, **settings: Any) -> paramiko.Transport:
+        if isinstance(sock, socket.socket):
+            # A request is several small packets: Nagle's algorithm would hold the last one back for 40 ms.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport = _QuietTransport(
+            sock, default_window_size=_WINDOW_BYTES, default_max_packet_size=_PACKET_BYTES, **settings
+        )
+        options = transport.get_security_options()
+        options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
+        first = [name for name in preferred if name in options.key_types]
+        options.key_types = tuple(dict.fromkeys((*first, *options.key_types)))
+        return transport
+
+    return make
+
+
+def _drain(receive: Callable[[int], bytes], keep: Callable[[bytes], None]) -> None:
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        while data := receive(_BLOCK_BYTES):
+            keep(data)
+
+
+def _feed(channel: paramiko.Channel, data: bytes) -> None:
+    # A command may end without reading its input: whether it did is not decided here.
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.sendall(data)
+        channel.shutdown_write()
