@@ -20,14 +20,14 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from aifa_hpc.errors import InputError, Problem
-from aifa_hpc.sites.model import Access, LaunchShape, Site
+from aifa_hpc.sites.model import Access, Fact, LaunchShape, Site
 from aifa_hpc.sites.strict import decode, nearest, show, unknown_key
 
 _PROFILES = Path(__file__).parent / "profiles"
@@ -150,6 +150,11 @@ def read_user_sites(text: str, label: str, base: Mapping[str, Site]) -> dict[str
     return {name: _overlaid(name, table, base, label) for name, table in overlays.items()}
 
 
+def facts(site: Site) -> list[tuple[str, Fact]]:
+    """Every fact of a site with its dotted key, in the order of the profile's fields."""
+    return list(_facts(site, ""))
+
+
 def _user_file(config: Path | None) -> tuple[str, str]:
     path = (config or config_dir()) / "sites.toml"
     try:
@@ -228,6 +233,19 @@ def _overlaid(name: str, settings: dict[str, Any], base: Mapping[str, Site], lab
             changes[key] = str(Path(changes[key]).expanduser())
     access = decode(msgspec.to_builtins(parent.access) | changes, Access, label, key=f"sites.{name}")
     return msgspec.structs.replace(parent, name=name, access=access)
+
+
+def _facts(value: object, key: str) -> Iterator[tuple[str, Fact]]:
+    if isinstance(value, Fact):
+        yield key, value
+    if isinstance(value, msgspec.Struct):
+        items: Iterable[tuple[str, object]] = ((name, getattr(value, name)) for name in value.__struct_fields__)
+    elif isinstance(value, dict):
+        items = value.items()
+    else:
+        return
+    for name, item in items:
+        yield from _facts(item, f"{key}.{name}" if key else name)
 
 
 def _dangling(site: Site) -> Iterator[Problem]:

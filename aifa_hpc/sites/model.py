@@ -8,14 +8,11 @@ Only :class:`Access` is the user's own and may be overridden in ``sites.toml``.
 from __future__ import annotations
 
 import datetime as dt  # noqa: TC003 - msgspec reads annotations at run time
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 from aifa_hpc.units import ByteSize, Memory, Walltime  # noqa: TC001 - msgspec reads annotations at run time
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 Status: TypeAlias = Literal["verified", "unverified", "conflict"]
 TransportKind: TypeAlias = Literal["openssh", "fabric", "local", "embedded"]
@@ -220,6 +217,26 @@ class Area(Fact, frozen=True, kw_only=True):
     files: Count | None = None
 
 
+class ObjectStore(Fact, frozen=True, kw_only=True):
+    """An S3 service of the site and the limits in which it differs from others.
+
+    Attributes:
+        endpoint: URL of the service.
+        path_style: Buckets are in the path, not in the host name.
+        max_parts: Most parts of one multipart upload; ``None`` is S3's 10 000.
+        max_put: Largest object in one PUT; ``None`` is S3's 5 GiB.
+        bytes: Usual quota.
+        objects_per_bucket: Most objects in one bucket; ``None`` when there is no limit.
+    """
+
+    endpoint: str
+    path_style: bool = False
+    max_parts: Count | None = None
+    max_put: ByteSize | None = None
+    bytes: ByteSize | None = None
+    objects_per_bucket: Count | None = None
+
+
 class Modules(Fact, frozen=True, kw_only=True):
     """Environment modules a job starts with, in the order purge, use, load."""
 
@@ -296,8 +313,8 @@ class LaunchShape(Fact, frozen=True, kw_only=True):
         bind: ``masks`` binds local rank i to the cores beside GPU i (whole nodes only), ``none`` adds nothing.
         gpu_variable: Variable that hands local rank i its GPU i; empty leaves visibility alone.
         tasks_per_gpu: Tasks for each GPU; 0 is one task for each node.
-        master_addr: POSIX shell script that prints the rendezvous address of the host name in ``$1`` and fails when
-            there is none (``sh -c SCRIPT aifa HOST``); empty means that the host name itself is the address.
+        master_addr: POSIX shell script, run as ``sh -c SCRIPT NAME HOST``, that prints the rendezvous address of the
+            host name in ``$1`` and fails when there is none; empty means that the host name itself is the address.
     """
 
     options: tuple[str, ...] = ()
@@ -330,6 +347,7 @@ class Site(Table, frozen=True, kw_only=True):
     qos: dict[str, Qos] = {}
     reservations: dict[str, Reservation] = {}
     areas: dict[str, Area] = {}
+    object_stores: dict[str, ObjectStore] = {}
     modules: Modules | None = None
     container: ContainerRuntime | None = None
     billing: dict[str, BillingRule] = {}
@@ -347,21 +365,3 @@ class Site(Table, frozen=True, kw_only=True):
         """The kinds of nodes in a partition, the usual one first."""
         found = self.partitions[partition]
         return tuple(self.nodes[name] for name in (found.node, *found.more_nodes))
-
-
-def facts(site: Site) -> list[tuple[str, Fact]]:
-    """Every fact of a site with its dotted key, in the order of the profile's fields."""
-    return list(_facts(site, ""))
-
-
-def _facts(value: object, key: str) -> Iterator[tuple[str, Fact]]:
-    if isinstance(value, Fact):
-        yield key, value
-    if isinstance(value, msgspec.Struct):
-        items: Iterable[tuple[str, object]] = ((name, getattr(value, name)) for name in value.__struct_fields__)
-    elif isinstance(value, dict):
-        items = value.items()
-    else:
-        return
-    for name, item in items:
-        yield from _facts(item, f"{key}.{name}" if key else name)

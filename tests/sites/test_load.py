@@ -122,6 +122,11 @@ def test_a_small_profile_is_read() -> None:
         ('title = "A site of a test"', 'title = "A site of a test"\nnods = 1', [("nods", "1", "nodes")]),
         ('name = "small"\n', "", [("name", "", "")]),
         ("[login]", f"[launch.srum]\n{DATED}[login]", [("launch.srum", '"srum"', "srun")]),
+        (
+            "[login]",
+            f'[reservations.r]\npartition = "man"\nnodes = 1\n{DATED}[login]',
+            [("reservations.r.partition", '"man"', "main")],
+        ),
         ("[login]", "[login]\nhosts = [1]", [("login.hosts[0]", "1", "")]),
         ("[login]", "[login]\nhosts = 1", [("login.hosts", "1", "")]),
         ("[login]", f"[modules]\nload = [1]\n{DATED}[login]", [("modules.load[0]", "1", "")]),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aifa_hpc.sites.load import load_sites, profile_names
-from aifa_hpc.sites.model import Fact, Site, facts
+from aifa_hpc.sites.load import facts, load_sites, profile_names
+from aifa_hpc.sites.model import Fact, Site
 from aifa_hpc.sites.topology import cpu_mask, mask_cpus, parse_cpus
-from aifa_hpc.units import parse_memory, parse_walltime
+from aifa_hpc.units import parse_memory, parse_size, parse_walltime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,6 +149,14 @@ def test_lumi_bills_as_published() -> None:
     assert 8 * share.rate == lumi.billing["gpu-node"].rate
     assert lumi.nodes["cpu"].cpus == lumi.billing["cpu-node"].rate
     assert lumi.nodes["largemem"].cpus == lumi.billing["largemem"].min_shares
+
+
+def test_lumi_object_store_takes_fewer_parts_than_s3() -> None:
+    """Part sizes must be made for 1000 parts and path-style addresses there."""
+    store = SITES["lumi"].object_stores["lumio"]
+    assert store.max_parts == 1000
+    assert store.path_style
+    assert store.max_put == parse_size("5 GB")
 
 
 def test_jupiter_jobs_are_whole_nodes() -> None:
