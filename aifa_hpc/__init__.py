@@ -1,3 +1,75 @@
-"""From a laptop or data lab to a running training on LUMI and JUPITER."""
+"""From a laptop or data lab to a running training on LUMI and JUPITER.
+
+::
+
+    import aifa_hpc as aifa
+
+    aifa.stage("shards/", "lumi:/scratch/project_465000001/shards/", data_class="open")
+    with aifa.connect("lumi") as lumi:
+        job = lumi.submit(aifa.Job(...))
+        job.wait(check=True)
+        print(job.logs())
+
+Names are loaded when they are used, so that importing the package costs a training script next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aifa_hpc.errors import AifaError
+    from aifa_hpc.jobs.spec import Container, Job, Launch, Resources, read_job
+    from aifa_hpc.tracker.connection import Connection, JobHandle, connect
+    from aifa_hpc.tracker.events import Status
+    from aifa_hpc.transfers import prove, stage
+    from aifa_hpc.units import Memory, Walltime
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AifaError",
+    "Connection",
+    "Container",
+    "Job",
+    "JobHandle",
+    "Launch",
+    "Memory",
+    "Resources",
+    "Status",
+    "Walltime",
+    "connect",
+    "prove",
+    "read_job",
+    "stage",
+]
+
+_HOMES = {
+    "AifaError": "errors",
+    "Connection": "tracker.connection",
+    "Container": "jobs.spec",
+    "Job": "jobs.spec",
+    "JobHandle": "tracker.connection",
+    "Launch": "jobs.spec",
+    "Memory": "units",
+    "Resources": "jobs.spec",
+    "Status": "tracker.events",
+    "Walltime": "units",
+    "connect": "tracker.connection",
+    "prove": "transfers",
+    "read_job": "jobs.spec",
+    "stage": "transfers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'aifa_hpc' has no attribute {name!r}")
+    value = getattr(import_module(f"aifa_hpc.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

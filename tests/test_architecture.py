@@ -21,8 +21,9 @@ ROWS = (
     {"jobs", "transport"},
     {"sbatch", "staging", "embedded"},
     {"cluster"},
-    {"tracker"},
-    {"cli", "testing", "demo"},
+    {"tracker", "transfers"},
+    {"demo"},
+    {"cli", "testing"},
 )
 LAYER = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

@@ -1,0 +1,79 @@
+"""What all commands share: ``--json``, the current output, and argument types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aifa_hpc.cli.output import JsonOutput, Output, TextOutput
+from aifa_hpc.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from aifa_hpc.jobs.spec import Job
+
+_current: list[Output] = [TextOutput()]
+
+
+def current_output() -> Output:
+    """The output that the running command's options chose."""
+    return _current[-1]
+
+
+class Command(click.Command):
+    """A command with ``--json``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--json", "as_json"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                help="Print JSON, for machines.",
+                callback=_choose_output,
+            )
+        )
+
+
+class Group(click.Group):
+    """A group of such commands, listed in the order they were added: the order of the work."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.commands)
+
+
+def _choose_output(context: click.Context, option: click.Parameter, value: bool) -> None:
+    del context, option
+    if value:
+        _current.append(JsonOutput())
+
+
+def site_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--site``, which the environment may give."""
+    return click.option(
+        "--site", required=True, envvar="AIFA_SITE", metavar="SITE", help="Site to use; $AIFA_SITE by default."
+    )(function)
+
+
+def read_job_file(path: Path) -> Job:
+    """The job in a file.
+
+    Raises:
+        InputError: It cannot be read, or is no job.
+    """
+    from aifa_hpc.jobs.spec import read_job  # noqa: PLC0415 - keeps `aifa --help` quick
+
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InputError(f"the job file {str(path)!r} cannot be read: {reason}.", hint="Give a TOML file.") from error
+    return read_job(text, str(path))

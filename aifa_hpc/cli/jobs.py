@@ -1,0 +1,194 @@
+"""The commands of a job's life: check, render, submit, jobs, logs, cancel."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aifa_hpc.cli.base import Command, current_output, read_job_file, site_option
+from aifa_hpc.cli.output import problem_fields
+from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, AifaError, InputError
+
+if TYPE_CHECKING:
+    from aifa_hpc.tracker.connection import JobHandle
+    from aifa_hpc.tracker.events import Status
+    from aifa_hpc.tracker.store import Row
+
+_JOB_FILE = click.Path(path_type=Path)
+
+
+@click.command(cls=Command)
+@click.argument("job_file", type=_JOB_FILE)
+@site_option
+def check(job_file: Path, site: str) -> int:
+    """Say whether SITE will take the job, and everything it would object to."""
+    from aifa_hpc.jobs.check import check as check_job  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.jobs.check import require_open  # noqa: PLC0415
+    from aifa_hpc.sites.load import load_site  # noqa: PLC0415
+
+    job, machine = read_job_file(job_file), load_site(site)
+    require_open(machine)
+    problems = check_job(job, machine)
+    rows = [problem_fields(problem) for problem in problems]
+    columns = ("severity", "key", "value", "rule", "nearest", "source")
+    current_output().table(columns, rows, empty=f"{site} will take job {job.name!r}: nothing to object to.")
+    return EXIT_INPUT if any(problem.severity == "error" for problem in problems) else EXIT_DONE
+
+
+@click.command(cls=Command)
+@click.argument("job_file", type=_JOB_FILE)
+@site_option
+@click.option("-o", "--output", "target", type=click.Path(path_type=Path, dir_okay=False), help="File to write to.")
+def render(job_file: Path, site: str, target: Path | None) -> None:
+    """Print the sbatch script that SITE wants for the job."""
+    from aifa_hpc import __version__  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.jobs.check import require  # noqa: PLC0415
+    from aifa_hpc.sbatch.loader import template_loader  # noqa: PLC0415
+    from aifa_hpc.sbatch.render import render as render_job  # noqa: PLC0415
+    from aifa_hpc.sites.load import config_dir, load_site  # noqa: PLC0415
+
+    job, machine = read_job_file(job_file), load_site(site)
+    for warning in require(job, machine):
+        current_output().note(f"warning: {warning}")
+    script = render_job(job, machine, template_loader(config_dir()), version=__version__)
+    if target is None:
+        current_output().text("script", script)
+        return
+    try:
+        target.write_text(script, "utf-8")
+    except OSError as error:
+        raise InputError(f"the script cannot be written to {str(target)!r}: {error.strerror}.") from error
+    current_output().record({"path": str(target)}, f"wrote {target}")
+
+
+@click.command(cls=Command)
+@click.argument("job_file", type=_JOB_FILE)
+@site_option
+@click.option("--wait", is_flag=True, help="Follow the job to its end; the exit code then tells how it ended.")
+def submit(job_file: Path, site: str, wait: bool) -> int:
+    """Submit the job to SITE, exactly once."""
+    from aifa_hpc.tracker.connection import connect  # noqa: PLC0415 - keeps `aifa --help` quick
+
+    job, output = read_job_file(job_file), current_output()
+    with connect(site) as connection:
+        handle = connection.submit(job)
+        if not wait:
+            output.record(
+                job_fields(handle.row), f"job {handle.id} submitted to {site}; follow it: aifa logs {handle.id} -f"
+            )
+            return EXIT_DONE
+        output.note(f"job {handle.id} submitted to {site}")
+        status = handle.wait(seen=lambda status: output.note(status_line(status)))
+        output.record(job_fields(handle.row), f"job {handle.id} ended: {status_line(status)}")
+        return EXIT_DONE if status.ok else EXIT_FAILED
+
+
+@click.command(cls=Command)
+@click.option("--site", metavar="SITE", help="Only the jobs of this site.")
+@click.option("--all", "everything", is_flag=True, help="Also jobs that ended more than a day ago.")
+@click.option("--offline", is_flag=True, help="Show what is remembered; ask no site.")
+def jobs(site: str | None, everything: bool, offline: bool) -> int:
+    """List your jobs on all sites, asking each site once."""
+    from aifa_hpc.sites.load import state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
+    from aifa_hpc.tracker.poller import utc_now  # noqa: PLC0415
+    from aifa_hpc.tracker.store import Store  # noqa: PLC0415
+
+    output, code = current_output(), EXIT_DONE
+    store = Store(state_dir() / "jobs.sqlite3")
+    if not offline:
+        for name in sorted({row.site for row in store.rows(site, active=True)}):
+            try:
+                with connect(name) as connection:
+                    connection.poll()
+            except AifaError as error:
+                output.note(f"{name}: {error} (what follows is what was known before)")
+                code = EXIT_SITE
+    since = utc_now() - datetime.timedelta(days=1)
+    rows = [row for row in store.rows(site) if everything or not row.status.over or row.changed_at >= since]
+    columns = ("id", "site", "name", "state", "elapsed", "exit", "reason")
+    output.table(columns, [job_fields(row) for row in rows], empty="no jobs; `aifa jobs --all` shows older ones")
+    return code
+
+
+@click.command(cls=Command)
+@click.argument("job_id", metavar="ID")
+@click.option("--site", metavar="SITE", help="Where, if several sites have a job of that id.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
+def logs(job_id: str, site: str | None, follow: bool) -> None:
+    """Print a job's output, by its id or token."""
+    output = current_output()
+    with _handle(job_id, site) as handle:
+        if not follow:
+            output.text("log", handle.logs())
+            return
+        for chunk in handle.follow():
+            output.text("log", chunk.decode("utf-8", "replace"))
+        output.note(status_line(handle.status))
+
+
+@click.command(cls=Command)
+@click.argument("job_id", metavar="ID")
+@click.option("--site", metavar="SITE", help="Where, if several sites have a job of that id.")
+def cancel(job_id: str, site: str | None) -> None:
+    """Cancel a job, by its id or token."""
+    with _handle(job_id, site) as handle:
+        if handle.status.over:
+            text = f"job {handle.id} is over already: {status_line(handle.status)}"
+        else:
+            handle.cancel()
+            text = f"asked {handle.row.site} to cancel job {handle.id}; `aifa jobs` shows when it has"
+        current_output().record(job_fields(handle.row), text)
+
+
+class _handle:  # noqa: N801 - used like a function
+    """The handle of a remembered job, with its connection open around it."""
+
+    def __init__(self, word: str, site: str | None) -> None:
+        self._word, self._site = word, site
+
+    def __enter__(self) -> JobHandle:
+        from aifa_hpc.sites.load import state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
+        from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
+        from aifa_hpc.tracker.store import Store  # noqa: PLC0415
+
+        row = Store(state_dir() / "jobs.sqlite3").find(self._word, self._site)
+        self._connection = connect(row.site)
+        return self._connection.job(row.token)
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+
+def job_fields(row: Row) -> dict[str, Any]:
+    """A job as machines get it."""
+    status = row.status
+    return {
+        "id": row.job_id,
+        "site": row.site,
+        "name": row.name,
+        "state": status.state,
+        "elapsed": None if status.elapsed_seconds is None else str(datetime.timedelta(seconds=status.elapsed_seconds)),
+        "exit": None if status.exit is None else str(status.exit),
+        "reason": status.reason,
+        "nodes": status.nodes,
+        "proof": status.proof,
+        "token": row.token,
+        "folder": row.folder,
+        "log": row.log if row.job_id else None,
+        "submitted_at": row.created_at.isoformat(),
+    }
+
+
+def status_line(status: Status) -> str:
+    """A status as a person reads it."""
+    parts = [status.state]
+    if status.exit is not None:
+        parts.append(f"exit {status.exit}")
+    if status.nodes:
+        parts.append(f"on {status.nodes}")
+    line = ", ".join(parts)
+    return f"{line} ({status.reason})" if status.reason and not status.ok else line

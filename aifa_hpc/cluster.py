@@ -1,0 +1,140 @@
+"""A site and the wire to it: renders, submits, asks, cancels and reads logs there. Remembers nothing.
+
+Joins ``slurm`` (which knows no wire) and ``transport`` (which knows no Slurm). What must be remembered about jobs is
+the tracker's.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from aifa_hpc import __version__
+from aifa_hpc.command import drive, shell
+from aifa_hpc.errors import InputError
+from aifa_hpc.jobs.check import account_of, require
+from aifa_hpc.sbatch.loader import template_loader
+from aifa_hpc.sbatch.render import Placement, render
+from aifa_hpc.sites.load import config_dir, state_dir
+from aifa_hpc.slurm import flows
+from aifa_hpc.slurm.flows import Ticket
+from aifa_hpc.transport.retry import run_with_retry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from aifa_hpc.command import Command, Completed, Flow
+    from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.sites.model import Site
+    from aifa_hpc.slurm.records import Answer
+    from aifa_hpc.transport.base import Transport
+
+_LOG_BYTES = 1 << 20
+
+T = TypeVar("T")
+
+
+class Cluster:
+    """One site, reached by one transport.
+
+    Args:
+        site: What the machine is.
+        transport: How it is reached; closed with the cluster.
+        config: Configuration folder, for the user's own templates.
+    """
+
+    def __init__(self, site: Site, transport: Transport, *, config: Path | None = None) -> None:
+        self.site = site
+        self.transport = transport
+        self._loader = template_loader(config or config_dir())
+
+    def close(self) -> None:
+        """Lets go of the transport."""
+        self.transport.close()
+
+    def ticket(self, job: Job, token: str) -> Ticket:
+        """What identifies a submission: the token stands in the job's name, where squeue and sacct can find it."""
+        return Ticket(token=token, name=f"{job.name}.{token}", jobs=f"{self.workdir(account_of(job, self.site))}/jobs")
+
+    def render(self, job: Job, ticket: Ticket | None = None) -> str:
+        """The script for a job, checked.
+
+        Raises:
+            InputError: The site is a draft, the job has problems, or a template is broken.
+        """
+        require(job, self.site)
+        placement = Placement(folder=ticket.folder, token=ticket.token, name=ticket.name) if ticket else None
+        return render(job, self.site, self._loader, version=__version__, placement=placement)
+
+    def submit(self, ticket: Ticket, script: str) -> str:
+        """Submits exactly once and returns the job id; errors as :func:`slurm.flows.submit`."""
+        return self._drive(flows.submit(ticket, script))
+
+    def look_up(self, ticket: Ticket) -> str | None:
+        """Finds what became of a submission; errors as :func:`slurm.flows.look_up`."""
+        return self._drive(flows.look_up(ticket))
+
+    def ask(self, jobs: Sequence[str], folders: Sequence[str], *, since: str) -> Answer:
+        """One question about many jobs."""
+        return self._drive(flows.query(jobs, folders, since=since))
+
+    def cancel(self, job: str) -> None:
+        """Asks Slurm to cancel a job."""
+        self._drive(flows.cancel(job))
+
+    def read_log(self, path: str, offset: int) -> bytes | None:
+        """The next megabyte of a log at most; ``None`` while there is no file."""
+        return self._drive(flows.read_log(path, offset=offset, limit=_LOG_BYTES))
+
+    def workdir(self, account: str) -> str:
+        """The user's folder on the site.
+
+        Raises:
+            InputError: The site's ``workdir`` is not an absolute path, or names what is not known.
+        """
+        pattern = self.site.access.workdir
+        if not pattern:
+            return f"{state_dir()}/local" if self.site.access.transport == "embedded" else f"{self._user[1]}/aifa"
+        user = self._user[0] if "{user}" in pattern else ""
+        try:
+            path = pattern.format(account=account, project=account, user=user)
+        except (KeyError, ValueError, IndexError) as error:
+            raise InputError(
+                f"sites.{self.site.name}.workdir = {pattern!r}: may hold {{account}}, {{project}} and {{user}} only"
+            ) from error
+        if not path.startswith("/"):
+            raise InputError(f"sites.{self.site.name}.workdir = {pattern!r}: must be an absolute path on the site")
+        return path.rstrip("/")
+
+    @cached_property
+    def _user(self) -> tuple[str, str]:
+        return self._drive(_who_am_i())
+
+    def _drive(self, flow: Flow[T]) -> T:
+        return drive(flow, self._run)
+
+    def _run(self, command: Command) -> Completed:
+        return run_with_retry(self.transport.run, command, sleep=time.sleep)
+
+
+def open_transport(site: Site) -> Transport:
+    """The transport that a site's entry asks for."""
+    if site.access.transport == "embedded":
+        from aifa_hpc.embedded import EmbeddedTransport  # noqa: PLC0415 - only where it is used
+
+        return EmbeddedTransport(state_dir() / "embedded")
+    from aifa_hpc.transport.connect import open_transport as open_wire  # noqa: PLC0415 - fabric is heavy
+
+    return open_wire(site, state_dir())
+
+
+def _who_am_i() -> Flow[tuple[str, str]]:
+    completed = yield shell('printf "aifa: user %s\\naifa: home %s\\n" "$(id -un)" "$HOME"', idempotent=True)
+    found = dict(
+        line.removeprefix("aifa: ").split(" ", 1) for line in completed.out.splitlines() if line.startswith("aifa: ")
+    )
+    if completed.exit_code != 0 or not found.get("user") or not found.get("home"):
+        raise completed.refusal("the site does not say who we are there")
+    return found["user"], found["home"]

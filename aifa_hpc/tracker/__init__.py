@@ -1,0 +1,1 @@
+"""Submitting once and following jobs until they are proven done: store, poll, and the connection users hold."""

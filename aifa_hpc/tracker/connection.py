@@ -1,0 +1,255 @@
+"""What users hold: a :class:`Connection` to a site, and a :class:`JobHandle` for each job on it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from aifa_hpc.cluster import Cluster, open_transport
+from aifa_hpc.errors import InputError, JobFailedError
+from aifa_hpc.jobs.check import require_open
+from aifa_hpc.sites.load import load_site, state_dir
+from aifa_hpc.tracker.poller import Poller
+from aifa_hpc.tracker.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.tracker.events import Status
+    from aifa_hpc.tracker.store import Row
+
+_TICK_SECONDS = 0.5
+"""How often waiting looks into the store; the site is asked at its own pace."""
+
+
+def connect(name: str) -> Connection:
+    """Opens a site for work; nothing is sent until something is asked of it.
+
+    Args:
+        name: ``lumi``, ``jupiter``, ``local``, or a site of the user's ``sites.toml``.
+
+    Raises:
+        InputError: No such site, or it is a draft.
+    """
+    site = load_site(name)
+    require_open(site)
+    return Connection(Cluster(site, open_transport(site)), Store(state_dir() / "jobs.sqlite3"))
+
+
+class Connection:
+    """A site, the wire to it and the memory of its jobs.
+
+    Args:
+        cluster: The site and its transport; closed with the connection.
+        store: The job store; closed with the connection.
+        sleep: Waits, in seconds.
+        monotonic: A clock that never goes back, in seconds.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.cluster = cluster
+        self.store = store
+        self._poller = Poller(cluster, store)
+        self._sleep = sleep
+        self._monotonic = monotonic
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Connection to {self.cluster.site.name}>"
+
+    def close(self) -> None:
+        """Lets go of the wire and the store; jobs go on."""
+        self.cluster.close()
+        self.store.close()
+
+    def submit(self, job: Job) -> JobHandle:
+        """Submits a job exactly once.
+
+        Raises:
+            InputError: The job is not legal there; all problems are listed and nothing was sent.
+            SiteError: The site refused it.
+            NotSentError: It was not submitted; try again.
+            SubmissionUnknownError: It may have been submitted; never submit it again, ``jobs()`` settles it.
+        """
+        return JobHandle(self, self._poller.submit(job))
+
+    def jobs(self, *, active: bool = False) -> list[JobHandle]:
+        """The jobs remembered for this site, the oldest first, as they stand in the store."""
+        return [JobHandle(self, row) for row in self.store.rows(self.cluster.site.name, active=active)]
+
+    def job(self, word: str) -> JobHandle:
+        """A remembered job by its id or token; also after the process that submitted it is gone.
+
+        Raises:
+            InputError: Nobody knows it.
+        """
+        return JobHandle(self, self.store.find(word, self.cluster.site.name))
+
+    def poll(self) -> bool:
+        """Asks the site about all jobs that are not over, unless somebody asked just now."""
+        return self._poller.poll()
+
+    def pause(self, seconds: float) -> None:
+        """Waits between two looks."""
+        self._sleep(seconds)
+
+    def wait(
+        self,
+        handle: JobHandle,
+        *,
+        timeout: float | None = None,
+        seen: Callable[[Status], None] | None = None,
+    ) -> Status:
+        """Follows a job to its end.
+
+        Args:
+            handle: The job.
+            timeout: Seconds until it gives up waiting; the job goes on.
+            seen: Called with every new status.
+
+        Raises:
+            TimeoutError: The job is not over yet.
+        """
+        begin = self._monotonic()
+        last = None
+        while True:
+            self.poll()
+            status = handle.refresh()
+            if seen is not None and status != last:
+                seen(status)
+            last = status
+            if status.over:
+                return status
+            if timeout is not None and self._monotonic() - begin >= timeout:
+                raise TimeoutError(f"job {handle.id or handle.token} is {status.state} after {timeout:g} s")
+            self._sleep(_TICK_SECONDS)
+
+
+class JobHandle:
+    """One job of a connection."""
+
+    def __init__(self, connection: Connection, row: Row) -> None:
+        self._connection = connection
+        self._row = row
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id or self.token} {self._row.name} on {self._row.site}: {self.status.state}>"
+
+    @property
+    def id(self) -> str | None:
+        """Slurm's id, once one is known."""
+        return self._row.job_id
+
+    @property
+    def token(self) -> str:
+        """Identity that exists before the id does."""
+        return self._row.token
+
+    @property
+    def name(self) -> str:
+        """As the user named it."""
+        return self._row.name
+
+    @property
+    def folder(self) -> str:
+        """The job's own folder on the site."""
+        return self._row.folder
+
+    @property
+    def row(self) -> Row:
+        """All that is remembered of it."""
+        return self._row
+
+    @property
+    def status(self) -> Status:
+        """Its status as last read; :meth:`refresh` reads the store, ``connection.poll()`` asks the site."""
+        return self._row.status
+
+    def refresh(self) -> Status:
+        """Reads its status from the store."""
+        self._row = self._connection.store.get(self.token)
+        return self._row.status
+
+    def wait(
+        self,
+        *,
+        timeout: float | None = None,
+        check: bool = False,
+        seen: Callable[[Status], None] | None = None,
+    ) -> Status:
+        """Follows it to its end and returns its last status.
+
+        Args:
+            timeout: Seconds until waiting is given up; the job goes on.
+            check: Raise when it did not end well.
+            seen: Called with every new status.
+
+        Raises:
+            TimeoutError: It is not over yet.
+            JobFailedError: It ended in another state than COMPLETED, and ``check`` is set.
+        """
+        status = self._connection.wait(self, timeout=timeout, seen=seen)
+        if check and not status.ok:
+            raise JobFailedError(
+                f"job {self.id or self.token} ({self.name}) ended as {status.state}"
+                + (f", exit {status.exit}" if status.exit else "")
+                + (f": {status.reason}" if status.reason else "")
+                + ".",
+                hint=f"Its last lines: `aifa logs {self.id}`." if self.id else "",
+            )
+        return status
+
+    def cancel(self) -> None:
+        """Asks Slurm to cancel it; ``wait`` tells when that has happened.
+
+        Raises:
+            InputError: It has no id, so there is nothing to cancel.
+            SiteError: Slurm refused.
+        """
+        self._connection.cluster.cancel(self._known_id())
+
+    def logs(self) -> str:
+        """Its output so far; empty before it has begun."""
+        return b"".join(self._chunks(0)).decode("utf-8", "replace")
+
+    def follow(self, *, interval: float = 2.0) -> Iterator[bytes]:
+        """Its output as it grows, until it is over and all of it was given.
+
+        Args:
+            interval: Seconds between two looks.
+        """
+        offset = 0
+        while True:
+            self._connection.poll()
+            over = self.refresh().over
+            for chunk in self._chunks(offset):
+                offset += len(chunk)
+                yield chunk
+            if over:
+                return
+            self._connection.pause(interval)
+
+    def _chunks(self, offset: int) -> Iterator[bytes]:
+        self._known_id()
+        while chunk := self._connection.cluster.read_log(self._row.log, offset):
+            offset += len(chunk)
+            yield chunk
+
+    def _known_id(self) -> str:
+        if self.id is None:
+            raise InputError(f"job {self.name!r} ({self.token}) has no id: it is {self.status.state}.")
+        return self.id

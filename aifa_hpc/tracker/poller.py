@@ -1,0 +1,146 @@
+"""Brings the store and the site together: one submission, one question for all jobs, and what became of the unknown.
+
+Nobody owns the poll: whoever wants to know asks, if nobody else did within the site's polite interval, and writes the
+answer down for all.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import secrets
+from typing import TYPE_CHECKING
+
+from aifa_hpc.errors import NotSentError, SiteError, SubmissionUnknownError
+from aifa_hpc.slurm.flows import SUBMIT_TIMEOUT, Ticket
+from aifa_hpc.tracker.events import NOT_SENT, REFUSED, SUBMITTING, UNKNOWN, Status, merge
+from aifa_hpc.tracker.schedule import interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aifa_hpc.cluster import Cluster
+    from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.tracker.store import Row, Store
+
+logger = logging.getLogger(__name__)
+
+_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, 0 or 1: people read tokens to each other
+_TOKEN_LENGTH = 12  # 60 bits
+
+_ORPHANED = datetime.timedelta(seconds=2 * SUBMIT_TIMEOUT)
+"""Age at which a row that is still SUBMITTING was left behind by a process that died."""
+
+
+def new_token() -> str:
+    """A token nobody guesses and nobody else has."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(_TOKEN_LENGTH))
+
+
+def utc_now() -> datetime.datetime:
+    """The time, aware, in UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+class Poller:
+    """Submits and follows the jobs of one site.
+
+    Args:
+        cluster: The site.
+        store: Where jobs are remembered.
+        clock: Gives the time, aware.
+        token: Makes a token.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        *,
+        clock: Callable[[], datetime.datetime] = utc_now,
+        token: Callable[[], str] = new_token,
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._clock = clock
+        self._token = token
+        self._site = cluster.site.name
+
+    def submit(self, job: Job) -> Row:
+        """Writes the intent down, submits, and writes the outcome down.
+
+        Raises:
+            InputError: The job is not legal there; nothing was sent or remembered.
+            SiteError: The site refused it.
+            NotSentError: It was not submitted.
+            SubmissionUnknownError: It may have been; polling settles it.
+        """
+        ticket = self._cluster.ticket(job, self._token())
+        script = self._cluster.render(job, ticket)
+        row = self._store.intend(
+            token=ticket.token, site=self._site, name=job.name, folder=ticket.folder, now=self._clock()
+        )
+        try:
+            job_id = self._cluster.submit(ticket, script)
+        except SiteError as error:
+            self._settle(row, REFUSED, error.message)
+            raise
+        except NotSentError as error:
+            self._settle(row, NOT_SENT, error.message)
+            raise
+        except SubmissionUnknownError as error:
+            self._settle(row, UNKNOWN, error.message)
+            raise
+        return self._submitted(row, job_id)
+
+    def poll(self) -> bool:
+        """Asks about every job that is not over, unless somebody asked just now; returns whether it asked.
+
+        Raises:
+            TransportError: The site cannot be reached; nothing changed.
+            SiteError: Its answer cannot be read; nothing changed.
+        """
+        rows = self._store.rows(self._site, active=True)
+        if not rows or not self._store.claim_question(self._site, now=self._clock(), floor=self.seconds(rows)):
+            return False
+        rows = [self._resolve(row) if row.job_id is None else row for row in rows]
+        known = [row for row in rows if row.job_id is not None and not row.status.over]
+        if known:
+            oldest = min(row.created_at for row in known) - datetime.timedelta(days=1)  # clocks and zones differ
+            ids = sorted({row.job_id for row in known if row.job_id is not None})
+            answer = self._cluster.ask(ids, [row.folder for row in known], since=oldest.strftime("%Y-%m-%dT%H:%M:%S"))
+            now = self._clock()
+            for row in known:
+                assert row.job_id is not None
+                status = merge(row.status, answer, row.job_id, row.token, now)
+                if status != row.status:
+                    self._store.update(row.token, status, now=now)
+        return True
+
+    def seconds(self, rows: list[Row]) -> float:
+        """The interval that these jobs deserve now."""
+        site_seconds = self._cluster.site.scheduler.poll_seconds
+        ages = [(self._clock() - row.changed_at).total_seconds() for row in rows]
+        return interval(max(0.0, min(ages, default=0.0)), site_seconds)
+
+    def _submitted(self, row: Row, job_id: str) -> Row:
+        return self._store.update(row.token, Status(state="PENDING"), now=self._clock(), job_id=job_id)
+
+    def _settle(self, row: Row, state: str, reason: str) -> Row:
+        return self._store.update(row.token, Status(state=state, reason=reason), now=self._clock())
+
+    def _resolve(self, row: Row) -> Row:
+        """Finds the id of a submission that never got one."""
+        if row.status.state == SUBMITTING and self._clock() - row.created_at < _ORPHANED:
+            return row  # somebody is at it
+        ticket = Ticket(token=row.token, name=f"{row.name}.{row.token}", jobs=row.folder.rpartition("/")[0])
+        try:
+            job_id = self._cluster.look_up(ticket)
+        except SubmissionUnknownError as error:
+            return self._settle(row, UNKNOWN, error.message)
+        except SiteError as error:
+            return self._settle(row, REFUSED, error.message)
+        if job_id is None:
+            return self._settle(row, NOT_SENT, "it never reached the site")
+        logger.info("job %s of %s was submitted after all: %s", row.name, self._site, job_id)
+        return self._submitted(row, job_id)
