@@ -15,6 +15,7 @@ The tree on the cluster::
         script.sbatch           what was submitted
         receipt                 what sbatch answered: the job id
         refusal                 what it said instead, when it refused
+        unsent                  nothing was submitted, and never will be
         JOBID.out               standard output and error
         exit                    the sentinel: JOBID RESTARTS CODE EPOCH
 """
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aifa_hpc.command import Command, Flow, shell
-from aifa_hpc.errors import NotSentError, OutcomeUnknownError, SubmissionUnknownError
+from aifa_hpc.errors import NotSentError, OutcomeUnknownError, ParseError, SiteError, SubmissionUnknownError, tail
 from aifa_hpc.slurm.parse import (
     ACCOUNTING_COLUMNS,
     QUEUE_COLUMNS,
@@ -34,68 +35,137 @@ from aifa_hpc.slurm.parse import (
     parse_queue,
     parse_sentinel,
 )
-from aifa_hpc.slurm.records import Answer
+from aifa_hpc.slurm.records import Answer, JobRecord, Sentinel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SUBMIT = """
+_CLEAN = """
+for name in $(env | sed -n -e 's/^\\(SBATCH_[A-Z0-9_]*\\)=.*/\\1/p' -e 's/^\\(SQUEUE_[A-Z0-9_]*\\)=.*/\\1/p'); do
+  unset "$name"
+done
+unset SLURM_TIME_FORMAT SACCT_FEDERATION SACCT_LOCAL
+export SLURM_BITSTR_LEN=0
+"""
+"""What a login shell may set to change Slurm's answers: ``SBATCH_ACCOUNT`` and its like win over the script's own lines
+(sbatch(1) INPUT ENVIRONMENT VARIABLES), ``SQUEUE_PARTITION`` hides jobs, the time format changes times, and long array
+lists are cut off (squeue(1) ENVIRONMENT VARIABLES)."""
+
+_SUBMIT = (
+    _CLEAN
+    + """
+mask=$(umask)
 umask 077
-mkdir -p "$1" && cd "$1" || exit 73
-mkdir "$2" 2>/dev/null || { echo "aifa: taken"; exit 0; }
-cd "$2" && cat > script.sbatch || exit 74
-if id=$(sbatch --parsable < script.sbatch 2> refusal); then
+mkdir -p -- "$1" && cd -- "$1" || exit 73
+if ! mkdir -- "./$2"; then
+  [ -d "./$2" ] || exit 73
+  echo "aifa: taken"
+  exit 0
+fi
+cd "./$2" || exit 73
+cat > script.sbatch || { : > unsent; exit 74; }
+if [ "$(wc -c < script.sbatch)" -ne "$3" ]; then
+  : > unsent
+  echo "aifa: cut"
+  exit 0
+fi
+out=$(umask "$mask"; exec sbatch --parsable --ignore-pbs < script.sbatch 2> said)
+code=$?
+cat said >&2
+id=$(printf '%s\\n' "$out" | sed -n -e 's/^\\([0-9][0-9]*\\)$/\\1/p' -e 's/^\\([0-9][0-9]*\\);.*$/\\1/p' | tail -n 1)
+if [ "$code" -eq 0 ] && [ -n "$id" ]; then
   printf '%s\\n' "$id" > receipt.part && mv receipt.part receipt
-  [ -s refusal ] && cat refusal >&2
-  rm -f refusal
+  rm -f said
   printf 'aifa: receipt %s\\n' "$id"
+elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } ||
+  grep -E -q 'timed out|Zero Bytes|Unexpected message|(send|receive|shutdown) failure' said; then
+  echo "aifa: doubt $code"
 else
-  code=$?
-  cat refusal >&2
+  mv said refusal
   echo "aifa: refused $code"
 fi
 """
+)
+"""``$1`` folder of job folders, ``$2`` token, ``$3`` size of the script in bytes; the script on standard input.
 
-_LOOK = """
-umask 077
-mkdir -p "$1" && cd "$1" || exit 73
-if mkdir "$2" 2>/dev/null; then echo "aifa: fenced"; exit 0; fi
-if [ -s "$2/receipt" ]; then printf 'aifa: receipt '; cat "$2/receipt"; exit 0; fi
-squeue --noheader --states=all --name="$3" --format='aifa: receipt %A' 2>/dev/null
-sacct -X --noheader --parsable2 --starttime=now-2days --name="$3" --format=JobID 2>/dev/null | sed 's/^/aifa: receipt /'
-[ -s "$2/refusal" ] && { cat "$2/refusal" >&2; echo "aifa: refused 1"; }
-echo "aifa: looked"
+A script that was cut off on its way is never submitted. Only a refusal that came back counts as one: where sbatch was
+killed or lost the controller while it spoke with it (the words are those of Slurm's slurm_errno.c), a job may exist.
+The user's own umask holds for sbatch, which hands it on to the job. ``#PBS`` lines are ignored because sbatch obeys
+them in any line of a script, also inside quotes.
 """
 
-_QUERY = """
-echo "aifa: section queue"
-squeue --noheader --states=all --jobs="$1" --format="$2"
-echo "aifa: end $?"
-echo "aifa: section accounting"
-sacct -X --noheader --parsable2 --starttime="$3" --jobs="$1" --format="$4"
-echo "aifa: end $?"
-echo "aifa: section sentinels"
-shift 4
-for folder do
-  [ -r "$folder/exit" ] && printf 'aifa: sentinel %s\\n' "${folder##*/}" && cat "$folder/exit"
+_LOOK = (
+    _CLEAN
+    + """
+umask 077
+mkdir -p -- "$1" && cd -- "$1" || exit 73
+if mkdir -- "./$2" 2>/dev/null; then : > "./$2/unsent"; echo "aifa: fenced"; exit 0; fi
+if [ -e "./$2/unsent" ]; then echo "aifa: fenced"; exit 0; fi
+if [ -s "./$2/receipt" ]; then printf 'aifa: receipt '; cat "./$2/receipt"; exit 0; fi
+if [ -e "./$2/refusal" ]; then cat "./$2/refusal" >&2; echo "aifa: refused"; exit 0; fi
+{
+  squeue --me --noheader --states=all --name="$3" --format=%i
+  sacct -X --noheader --parsable2 --starttime=now-2days --name="$3" --format=JobID
+} < /dev/null | sed -n 's/^\\([0-9][0-9]*\\).*/aifa: receipt \\1/p'
+echo "aifa: looked"
+"""
+)
+"""``$1`` folder of job folders, ``$2`` token, ``$3`` job name.
+
+The fence is marked, so that it is known when it is asked for again. Only the user's own jobs count: everybody can read
+names in the queue and give them to a job.
+"""
+
+_QUERY = (
+    _CLEAN
+    + """
+ask() {
+  echo "aifa: section $1"
+  shift
+  { said=$("$@" 2>&1 >&3 3>&- < /dev/null); code=$?; } 3>&1
+  echo
+  printf '%s\\n' "$said" | sed 's/^/aifa: said /'
+  echo "aifa: end $code"
+}
+queue=$1 since=$2 accounting=$3 count=0
+while IFS= read -r ids && [ -n "$ids" ]; do
+  ask queue squeue --noheader --states=all --jobs="$ids" --format="$queue"
+  ask accounting sacct -X --parsable2 --noheader --starttime="$since" --jobs="$ids" --format="$accounting"
 done
-echo "aifa: end 0"
+while IFS= read -r folder; do
+  count=$((count + 1)) line=
+  [ -r "$folder/exit" ] && IFS= read -r line < "$folder/exit"
+  [ -z "$line" ] || printf 'aifa: sentinel %s %s\\n' "$count" "$line"
+done
+echo "aifa: done $count"
+"""
+)
+"""``$1`` squeue's columns, ``$2`` start of sacct's window, ``$3`` sacct's columns.
+
+Standard input: ids, so many in a line that no argument becomes too long, an empty line, and one folder a line.
 """
 
 _LOG = """
 [ -e "$1" ] || exit 66
-tail -c +"$2" -- "$1" | head -c "$3"
+[ ! -d "$1" ] || exit 74
+{ tail -c "+$2" | head -c "$3"; } < "$1" || exit 74
 """
 
-_RECEIPT = re.compile(r"^aifa: receipt +(?P<id>\d+)(?:;\S+)?\s*$", re.MULTILINE | re.ASCII)
-_REFUSED = re.compile(r"^aifa: refused (?P<code>\d+)\s*$", re.MULTILINE | re.ASCII)
+_RECEIPT = re.compile(r"^aifa: receipt +(?P<id>\d+)\s*$", re.MULTILINE | re.ASCII)
+_REFUSED = re.compile(r"^aifa: refused ?(?P<code>\d*)\s*$", re.MULTILINE | re.ASCII)
 _SECTION = re.compile(
     r"^aifa: section (?P<name>\w+)\s*$(?P<body>.*?)^aifa: end (?P<code>\d+)\s*$", re.MULTILINE | re.DOTALL | re.ASCII
 )
-_SENTINEL = re.compile(r"^aifa: sentinel (?P<folder>\S+)\s*\n(?P<line>[^\n]*)", re.MULTILINE)
+_SAID = re.compile(r"^aifa: said ?(.*)$", re.MULTILINE)
+_SENTINEL = re.compile(r"^aifa: sentinel (?P<number>\d+) (?P<line>[^\n]*)", re.MULTILINE | re.ASCII)
+_DONE = re.compile(r"^aifa: done (?P<count>\d+)\s*$", re.MULTILINE | re.ASCII)
 
+FOLDER_FAILED = 73  # sysexits(3) EX_CANTCREAT
+SCRIPT_FAILED = 74  # sysexits(3) EX_IOERR
 LOG_MISSING = 66  # sysexits(3) EX_NOINPUT
 SUBMIT_TIMEOUT = 120.0  # sbatch itself waits up to MessageTimeout and retries a busy controller
+QUERY_TIMEOUT = 120.0
+IDS_IN_A_LINE = 1000  # Linux takes 128 KiB in one argument (MAX_ARG_STRLEN), an id is 9 characters long
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,26 +196,29 @@ def submit(ticket: Ticket, script: str) -> Flow[str]:
         NotSentError: Nothing was submitted, and nothing will be under this token.
         SubmissionUnknownError: A job may exist; ``look_up`` with the same ticket settles it later.
     """
-    command = shell(_SUBMIT, ticket.jobs, ticket.token, stdin=script.encode(), timeout=SUBMIT_TIMEOUT)
+    data = script.encode()
+    words = (ticket.jobs, ticket.token, str(len(data)))
     try:
-        completed = yield command
+        completed = yield shell(_SUBMIT, *words, stdin=data, timeout=SUBMIT_TIMEOUT)
     except OutcomeUnknownError as error:
         found = yield from look_up(ticket)
         if found is None:
             raise NotSentError(f"the submission never reached the site ({error.message})") from error
         return found
-    receipt = _RECEIPT.search(completed.out)
-    if receipt:
+    if receipt := _RECEIPT.search(completed.out):
         return receipt["id"]
-    refused = _REFUSED.search(completed.out)
-    if refused:
-        said = completed.refusal("the site refused the job")
-        raise type(said)("sbatch refused the job", exit_code_remote=int(refused["code"]), stderr=completed.err)
-    if completed.exit_code == 0 and "aifa: taken" in completed.out:
-        found = yield from look_up(ticket)
-        if found is not None:
-            return found
-    raise completed.refusal(f"the job folder {ticket.folder} could not be made")
+    if refused := _REFUSED.search(completed.out):
+        raise SiteError("sbatch refused the job", exit_code_remote=int(refused["code"] or 1), stderr=completed.err)
+    if "aifa: cut" in completed.out:
+        raise NotSentError("the script did not reach the site whole, so nothing was submitted.")
+    if completed.exit_code == FOLDER_FAILED:
+        raise completed.refusal(f"the job folder {ticket.folder} could not be made")
+    if completed.exit_code == SCRIPT_FAILED:
+        raise completed.refusal(f"the script could not be stored in {ticket.folder}")
+    found = yield from look_up(ticket)
+    if found is None:
+        raise NotSentError("the submission was fenced off: nothing was submitted, and nothing will be.")
+    return found
 
 
 def look_up(ticket: Ticket) -> Flow[str | None]:
@@ -156,23 +229,26 @@ def look_up(ticket: Ticket) -> Flow[str | None]:
         SiteError: sbatch had refused it.
     """
     command = shell(_LOOK, ticket.jobs, ticket.token, ticket.name, idempotent=True)
-    doubt = SubmissionUnknownError(
-        f"whether job {ticket.name!r} was submitted is not known: the answer was lost and the site shows no trace yet.",
-        token=ticket.token,
-        hint="Do not submit it again; run `aifa jobs` in a minute, which asks again.",
-    )
     try:
         completed = yield command
     except (OutcomeUnknownError, NotSentError) as error:
-        raise doubt from error
-    receipt = _RECEIPT.search(completed.out)
-    if receipt:
+        raise _doubt(ticket, f"the site could not be asked ({error.message})") from error
+    if receipt := _RECEIPT.search(completed.out):
         return receipt["id"]
     if "aifa: fenced" in completed.out:
         return None
     if _REFUSED.search(completed.out):
-        raise completed.refusal("sbatch refused the job")
-    raise doubt
+        raise SiteError("sbatch refused the job", stderr=completed.err)
+    said = tail(completed.err)
+    raise _doubt(ticket, "the site shows no trace of it yet" + (f" and says: {said}" if said else ""))
+
+
+def _doubt(ticket: Ticket, why: str) -> SubmissionUnknownError:
+    return SubmissionUnknownError(
+        f"whether job {ticket.name!r} was submitted is not known: its answer was lost, and {why}.",
+        token=ticket.token,
+        hint="Do not submit it again; run `aifa jobs` in a minute, which asks again.",
+    )
 
 
 def query(jobs: Sequence[str], folders: Sequence[str], *, since: str) -> Flow[Answer]:
@@ -183,33 +259,55 @@ def query(jobs: Sequence[str], folders: Sequence[str], *, since: str) -> Flow[An
         folders: Job folders whose sentinels are wanted.
         since: ``sacct --starttime``; without one it forgets what ended before midnight.
 
+    Returns:
+        What the programs know about these jobs. A program counts as silent when any part of its answer failed:
+        what it did not say must not look like absence.
+
     Raises:
         ParseError: A program answered with what cannot be read.
+        SiteError: The answer is not whole.
     """
-    words = (",".join(jobs), "|".join(QUEUE_COLUMNS), since, ",".join(ACCOUNTING_COLUMNS), *folders)
-    completed = yield shell(_QUERY, *words, idempotent=True)
-    sections = {match["name"]: (match["body"], int(match["code"])) for match in _SECTION.finditer(completed.out)}
-    if set(sections) != {"queue", "accounting", "sentinels"}:
+    if any("\n" in word for word in (*jobs, *folders)):
+        raise ParseError("job ids and job folders cannot hold line breaks")
+    lines = [",".join(jobs[start : start + IDS_IN_A_LINE]) for start in range(0, len(jobs), IDS_IN_A_LINE)]
+    data = "".join(f"{line}\n" for line in (*lines, "", *folders)).encode()
+    words = ("|".join(QUEUE_COLUMNS), since, ",".join(ACCOUNTING_COLUMNS))
+    completed = yield shell(_QUERY, *words, stdin=data, timeout=QUERY_TIMEOUT, idempotent=True)
+    sections = list(_SECTION.finditer(completed.out))
+    done = _DONE.search(completed.out)
+    if done is None or int(done["count"]) != len(folders) or len(sections) != 2 * len(lines):
         raise completed.refusal("the site's answer about jobs is not whole")
-    errors = {}
-    queue = accounting = None
-    body, code = sections["queue"]
-    # squeue fails for a single id that has left the queue; its words say so, and that is an answer.
-    if code == 0 or "Invalid job id" in completed.err:
-        queue = parse_queue(body)
-    else:
-        errors["squeue"] = completed.err.strip()
-    body, code = sections["accounting"]
-    if code == 0:
-        accounting = parse_accounting(body)
-    else:
-        errors["sacct"] = completed.err.strip()
-    sentinels = {}
-    for match in _SENTINEL.finditer(sections["sentinels"][0]):
+    errors: dict[str, str] = {}
+    queue: dict[str, JobRecord] = {}
+    accounting: dict[str, JobRecord] = {}
+    for section in sections:
+        said = "\n".join(_SAID.findall(section["body"])).strip()
+        body = _SAID.sub("", section["body"])
+        # squeue fails for a single id that has left the queue; its words say so, and that is an answer.
+        gone = section["name"] == "queue" and "Invalid job id" in said
+        if section["code"] != "0" and not gone:
+            program = "squeue" if section["name"] == "queue" else "sacct"
+            errors[program] = said or f"exit code {section['code']}"
+        elif section["name"] == "queue":
+            queue |= parse_queue(body)
+        else:
+            accounting |= parse_accounting(body)
+    return Answer(
+        queue=None if "squeue" in errors else queue,
+        accounting=None if "sacct" in errors else accounting,
+        sentinels=_sentinels(completed.out, folders),
+        errors=errors,
+    )
+
+
+def _sentinels(text: str, folders: Sequence[str]) -> dict[str, Sentinel]:
+    found = {}
+    for match in _SENTINEL.finditer(text):
         sentinel = parse_sentinel(match["line"])
-        if sentinel:
-            sentinels[match["folder"]] = sentinel
-    return Answer(queue=queue, accounting=accounting, sentinels=sentinels, errors=errors)
+        number = int(match["number"])
+        if sentinel is not None and 1 <= number <= len(folders):
+            found[folders[number - 1].rstrip("/").rpartition("/")[2]] = sentinel
+    return found
 
 
 def cancel(job: str) -> Flow[None]:
@@ -229,6 +327,8 @@ def read_log(path: str, *, offset: int, limit: int) -> Flow[bytes | None]:
     Raises:
         SiteError: It cannot be read.
     """
+    if offset < 0 or limit < 0:
+        raise ParseError(f"offset = {offset} and limit = {limit} cannot be negative")
     completed = yield shell(_LOG, path, str(offset + 1), str(limit), idempotent=True)
     if completed.exit_code == LOG_MISSING:
         return None

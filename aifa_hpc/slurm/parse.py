@@ -15,7 +15,9 @@ from aifa_hpc.slurm.states import base_state
 from aifa_hpc.units import parse_walltime
 
 _JOB_ID = re.compile(r"\d+(?:_(?:\d+|\[[\d,\-:%.]+\]))?(?:\+\d+)?", re.ASCII)
-_EXIT = re.compile(r"(\d+):(\d+)", re.ASCII)
+# Eighteen digits fit in 64 bits; Python refuses to read more than 4300.
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+_EXIT = re.compile(r"(\d{1,18}):(\d{1,18})", re.ASCII)
 _NOTHING = {"", "Unknown", "None", "N/A", "None assigned", "(null)"}
 
 QUEUE_COLUMNS = ("%i", "%T", "%r", "%N", "%S", "%M", "%j")
@@ -75,7 +77,7 @@ def parse_accounting(text: str) -> dict[str, JobRecord]:
             nodes=_value(nodes),
             start=_value(start),
             end=_value(end),
-            elapsed_seconds=int(elapsed) if elapsed.isdigit() else None,
+            elapsed_seconds=int(elapsed) if _NUMBER.fullmatch(elapsed) else None,
             reason=_value(reason),
             name=name,
         )
@@ -85,7 +87,7 @@ def parse_accounting(text: str) -> dict[str, JobRecord]:
 def parse_sentinel(text: str) -> Sentinel | None:
     """The line ``JOBID RESTARTS CODE EPOCH`` that the job script writes; ``None`` when it is not whole."""
     words = text.split()
-    if len(words) != 4 or not all(word.isdigit() for word in words[1:]):  # noqa: PLR2004 - the four fields
+    if len(words) != 4 or not all(_NUMBER.fullmatch(word) for word in words[1:]):  # noqa: PLR2004 - the four fields
         return None
     job, restarts, code, at = words
     return Sentinel(id=job, restarts=int(restarts), code=int(code), at=int(at))
@@ -93,7 +95,7 @@ def parse_sentinel(text: str) -> Sentinel | None:
 
 def _rows(text: str, columns: int, program: str) -> list[list[str]]:
     rows = []
-    for raw in text.splitlines():
+    for raw in text.split("\n"):  # not splitlines(), which also splits at form feeds and the like inside a name
         line = raw.strip()
         fields = line.split("|", columns - 1)
         if not _JOB_ID.fullmatch(fields[0]):

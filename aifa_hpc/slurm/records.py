@@ -72,7 +72,7 @@ class Answer:
     Attributes:
         queue: Records of squeue by job id; ``None`` when it did not answer.
         accounting: Records of sacct by job id; ``None`` when it did not answer.
-        sentinels: Sentinels by job folder.
+        sentinels: Sentinels by the name of the job folder, which is the token.
         errors: What the programs that did not answer said, by program name.
     """
 

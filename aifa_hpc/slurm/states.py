@@ -16,11 +16,9 @@ TERMINAL = frozenset(
         COMPLETED,
         "DEADLINE",
         "FAILED",
-        "LAUNCH_FAILED",
         "NODE_FAIL",
         "OUT_OF_MEMORY",
         "PREEMPTED",
-        "RECONFIG_FAIL",
         "REVOKED",
         "TIMEOUT",
     }
@@ -28,7 +26,18 @@ TERMINAL = frozenset(
 """States that accounting gives to an attempt that is over. Whether the *job* is over depends on requeueing."""
 
 WAITING = frozenset(
-    {"CONFIGURING", "PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+    {
+        "CONFIGURING",
+        # Flags that a prolog's failure puts on a job which then goes back to the queue; accounting has the end, if any.
+        "LAUNCH_FAILED",
+        "PENDING",
+        "RECONFIG_FAIL",
+        "REQUEUED",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+        "RESV_DEL_HOLD",
+        "SPECIAL_EXIT",
+    }
 )
 ACTIVE = frozenset({"COMPLETING", "RESIZING", "RUNNING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED", "UPDATE_DB"})
 
@@ -53,9 +62,12 @@ _SHORT = {
 REASONS = {
     "AssocGrpBillingMinutes": "the project's budget is used up",
     "AssocGrpCpuLimit": "the project already uses as many cores as it may",
+    "AssocGrpCPUMinutesLimit": "the project's budget is used up",
     "AssocGrpGRES": "the project already uses as many GPUs as it may",
     "AssocGrpNodeLimit": "the project already uses as many nodes as it may",
+    "AssocGrpGRESMinutes": "the project's budget is used up",
     "AssocMaxJobsLimit": "you already run as many jobs as your project allows",
+    "BadConstraints": "no node has what it asks for: it will never start",
     "BeginTime": "it is not to start before a time that was asked for",
     "Dependency": "it waits for another job",
     "DependencyNeverSatisfied": "the job it waits for can no longer end as asked: this one will never start",
@@ -69,6 +81,7 @@ REASONS = {
     "PartitionNodeLimit": "it asks for more nodes than the partition gives",
     "PartitionTimeLimit": "it asks for more time than the partition gives",
     "Priority": "jobs with a higher priority come first",
+    "QOSGrpNodeLimit": "jobs of this QOS already use as many nodes as they may together",
     "QOSMaxCpuPerUserLimit": "you already use as many cores as this QOS allows",
     "QOSMaxJobsPerUserLimit": "you already run as many jobs as this QOS allows",
     "QOSMaxNodePerUserLimit": "you already use as many nodes as this QOS allows",
@@ -76,6 +89,8 @@ REASONS = {
     "ReqNodeNotAvail": "a node it needs is down, reserved or in maintenance",
     "Reservation": "it waits for its reservation",
     "Resources": "it is next, and waits for nodes to become free",
+    "job requeued in held state": "it was put back into the queue and is held; release it with scontrol release",
+    "launch failed requeued held": "its nodes failed to start it, so it is held; release it with scontrol release",
 }
 
 
@@ -91,6 +106,10 @@ def is_terminal(state: str) -> bool:
 
 
 def explain_reason(reason: str) -> str:
-    """A pending reason as a sentence; ``(Resources)`` and ``ReqNodeNotAvail, UnavailableNodes:x`` are understood."""
-    code = reason.strip().strip("()").split(",", 1)[0].split(" ", 1)[0]
-    return REASONS.get(code, code)
+    """A pending reason as a sentence; ``(Resources)`` and ``ReqNodeNotAvail, UnavailableNodes:x`` are understood.
+
+    What has no sentence here is kept as Slurm said it.
+    """
+    text = reason.strip().removeprefix("(").removesuffix(")")
+    code = text.split(",", 1)[0].strip()
+    return REASONS.get(code, text)
