@@ -1,0 +1,292 @@
+"""What a folder should hold: every file's size and hash, as lines of JSON that travel with the data.
+
+On disk::
+
+    DST/
+    ├── train/part-000.parquet
+    ├── train/part-001.parquet
+    └── .aifa-manifest.jsonl             published last: it stands for a complete, verified copy
+    DIR/
+    ├── weights.bin
+    └── .weights.bin.aifa-manifest.jsonl   the same for a single file
+
+A manifest is a header and one line for each file, sorted by path (wrapped here)::
+
+    {"aifa_manifest": 1, "files": 1, "bytes": 11, "tree": "sha256:5b1e...", "source": "host:/data", "tool": "0.1.0"}
+    {"path": "train/part-000.parquet", "size": 11, "mtime_ns": 1790000000000000000, "executable": false,
+     "digest": "sha256:b94d27b9..."}
+
+**Digests.** A file of at most one block (8 MiB) has its plain SHA-256, as ``sha256sum`` prints it. A longer one has
+``sha256-8M``: the SHA-256 of its blocks' SHA-256s one after the other, so that blocks can be hashed in any order and on
+many cores, and the digest does not depend on how a file was cut for sending. Its entry lists the blocks, so damage is
+found and mended by the block. ``split -b 8M --filter='sha256sum | cut -c-64 | xxd -r -p' FILE | sha256sum`` agrees.
+
+Standard library only: a job checks its data with this on a compute node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aifa_hpc.errors import ParseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+BLOCK = 8 * 2**20
+MANIFEST = ".aifa-manifest.jsonl"
+PART_SUFFIX = ".aifa-part"
+
+_VERSION = 1
+_DIGEST = re.compile(r"sha256(-8M)?:[0-9a-f]{64}", re.ASCII)
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]?", re.ASCII)
+_HEADER_KEYS = {"aifa_manifest", "files", "bytes", "tree", "source", "tool"}
+_ENTRY_KEYS = {"path", "size", "mtime_ns", "executable", "digest"}
+
+
+def safe_path(text: str) -> str:
+    """The path itself, when it stays below whatever folder it is put in.
+
+    Raises:
+        ParseError: It is empty, absolute, has a drive, a NUL, a backslash-separated ``..``, or a ``.``, ``..`` or empty
+            component.
+    """
+    reason = ""
+    if not text:
+        reason = "is empty"
+    elif "\0" in text:
+        reason = "holds a NUL byte"
+    elif text.startswith("/"):
+        reason = "is absolute"
+    elif _DRIVE.match(text):
+        reason = "begins with a drive"
+    elif ".." in text.replace("\\", "/").split("/"):
+        reason = "climbs out with '..'"
+    elif any(part in ("", ".") for part in text.split("/")):
+        reason = "has an empty or '.' component"
+    if reason:
+        raise ParseError(f"{text!r} {reason}: paths in a manifest are relative, with '/' between names")
+    return text
+
+
+def manifest_name(name: str = "") -> str:
+    """Where the manifest of a folder (no name) or of a single file lies, beside the data."""
+    return f".{name}{MANIFEST}" if name else MANIFEST
+
+
+def is_ours(path: str) -> bool:
+    """Whether the path is a manifest or an unfinished part of a copy: never data."""
+    name = path.rpartition("/")[2]
+    return name.startswith(".") and (name.endswith((MANIFEST, PART_SUFFIX)))
+
+
+class BlockHasher:
+    """SHA-256 of each block of a stream that begins at a block's boundary."""
+
+    def __init__(self, block: int = BLOCK) -> None:
+        self._block = block
+        self._left = block
+        self._hash = hashlib.sha256()
+        self._done: list[bytes] = []
+
+    def update(self, view: memoryview) -> None:
+        """Takes the next bytes."""
+        while len(view) >= self._left:
+            self._hash.update(view[: self._left])
+            view = view[self._left :]
+            self._done.append(self._hash.digest())
+            self._hash, self._left = hashlib.sha256(), self._block
+        self._hash.update(view)
+        self._left -= len(view)
+
+    def finish(self) -> tuple[bytes, ...]:
+        """The digests of all blocks, the last one maybe short; an empty stream has none."""
+        if self._left < self._block:
+            self._done.append(self._hash.digest())
+            self._hash, self._left = hashlib.sha256(), self._block
+        return tuple(self._done)
+
+
+def blocks_of(size: int) -> int:
+    """How many blocks a file of that many bytes has."""
+    return -(-size // BLOCK)
+
+
+def file_digest(blocks: Iterable[bytes]) -> str:
+    """A file's digest from its blocks' SHA-256s."""
+    blocks = tuple(blocks)
+    if len(blocks) == 1:
+        return f"sha256:{blocks[0].hex()}"
+    joined = hashlib.sha256(b"".join(blocks)).hexdigest()
+    return f"sha256-8M:{joined}" if blocks else f"sha256:{joined}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One file.
+
+    Attributes:
+        path: Relative, POSIX; bytes that are not UTF-8 are surrogate escapes.
+        size: Bytes.
+        digest: See the module.
+        mtime_ns: Modification time in nanoseconds since 1970, as the source had it.
+        executable: Its owner may run it.
+        blocks: SHA-256 of each block, for a file of several.
+    """
+
+    path: str
+    size: int
+    digest: str
+    mtime_ns: int = 0
+    executable: bool = False
+    blocks: tuple[bytes, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        safe_path(self.path)
+        if self.size < 0:
+            raise ParseError(f"{self.path!r}: a size cannot be negative, got {self.size}")
+        if not _DIGEST.fullmatch(self.digest) or self.digest.startswith("sha256-8M:") != (self.size > BLOCK):
+            raise ParseError(f"{self.path!r}: {self.digest!r} is not the digest of a file of {self.size} bytes")
+        wanted = blocks_of(self.size) if self.size > BLOCK else 0
+        if len(self.blocks) != wanted or (wanted and file_digest(self.blocks) != self.digest):
+            raise ParseError(f"{self.path!r}: its {len(self.blocks)} block digests do not make {self.digest}")
+
+    @property
+    def all_blocks(self) -> tuple[bytes, ...]:
+        """SHA-256 of each block, of short files too."""
+        if self.blocks or not self.size:
+            return self.blocks
+        return (bytes.fromhex(self.digest.partition(":")[2]),)
+
+
+def make_entry(
+    *, path: str, size: int, blocks: tuple[bytes, ...], mtime_ns: int = 0, executable: bool = False
+) -> Entry:
+    """An entry from what hashing a file gave."""
+    return Entry(
+        path=path,
+        size=size,
+        digest=file_digest(blocks),
+        mtime_ns=mtime_ns,
+        executable=executable,
+        blocks=blocks if len(blocks) > 1 else (),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A set of files.
+
+    Attributes:
+        entries: Sorted by path; no path twice, none below another.
+        source: Where they were copied from, for people.
+        tool: Version of the program that wrote it.
+    """
+
+    entries: tuple[Entry, ...]
+    source: str = ""
+    tool: str = ""
+
+    def __post_init__(self) -> None:
+        previous = ""
+        for entry in self.entries:
+            if previous and entry.path <= previous:
+                raise ParseError(f"{entry.path!r} does not come after {previous!r}: a manifest is sorted by path")
+            previous = entry.path
+
+    @property
+    def bytes(self) -> int:
+        """Sum of all sizes."""
+        return sum(entry.size for entry in self.entries)
+
+    @property
+    def tree(self) -> str:
+        """One hash of all paths, sizes and contents; times and modes do not count."""
+        total = hashlib.sha256()
+        for entry in self.entries:
+            total.update(f"{entry.digest} {entry.size} ".encode("ascii"))
+            total.update(entry.path.encode("utf-8", "surrogateescape") + b"\0")
+        return f"sha256:{total.hexdigest()}"
+
+
+def make_manifest(entries: Iterable[Entry], *, source: str = "", tool: str = "") -> Manifest:
+    """A manifest of entries in any order.
+
+    Raises:
+        ParseError: A path occurs twice.
+    """
+    return Manifest(entries=tuple(sorted(entries, key=lambda entry: entry.path)), source=source, tool=tool)
+
+
+def write_manifest(manifest: Manifest) -> Iterator[str]:
+    """The manifest's lines, each with its newline; ASCII, so that no locale can spoil them."""
+    yield _line(
+        {
+            "aifa_manifest": _VERSION,
+            "files": len(manifest.entries),
+            "bytes": manifest.bytes,
+            "tree": manifest.tree,
+            "source": manifest.source,
+            "tool": manifest.tool,
+        }
+    )
+    for entry in manifest.entries:
+        record: dict[str, Any] = {
+            "path": entry.path,
+            "size": entry.size,
+            "mtime_ns": entry.mtime_ns,
+            "executable": entry.executable,
+            "digest": entry.digest,
+        }
+        if entry.blocks:
+            record["blocks"] = [block.hex() for block in entry.blocks]
+        yield _line(record)
+
+
+def read_manifest(text: str) -> Manifest:
+    """The inverse of :func:`write_manifest`; a manifest that was cut or edited is refused.
+
+    Raises:
+        ParseError: Not a manifest, of a newer version, cut short, or with a path that leaves its folder.
+    """
+    lines = text.split("\n")
+    if lines.pop() or not lines:
+        raise ParseError("the manifest ends in the middle of a line: it was cut short")
+    header = _record(lines[0], 1, _HEADER_KEYS)
+    if header["aifa_manifest"] != _VERSION:
+        raise ParseError(f"manifest version {header['aifa_manifest']!r} is not known here; this is {_VERSION}")
+    entries = tuple(_entry(_record(line, number, _ENTRY_KEYS), number) for number, line in enumerate(lines[1:], 2))
+    manifest = Manifest(entries=entries, source=str(header["source"]), tool=str(header["tool"]))
+    if (header["files"], header["bytes"], header["tree"]) != (len(entries), manifest.bytes, manifest.tree):
+        raise ParseError(f"the manifest's {len(entries)} entries are not the {header['files']} its header vouches for")
+    return manifest
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=True, separators=(", ", ": ")) + "\n"
+
+
+def _record(line: str, number: int, keys: set[str]) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ParseError(f"line {number} of the manifest is not JSON: {error}") from error
+    if not isinstance(record, dict) or not keys <= record.keys() <= keys | {"blocks"}:
+        raise ParseError(f"line {number} of the manifest needs exactly the keys {', '.join(sorted(keys))}")
+    return record
+
+
+def _entry(record: dict[str, Any], number: int) -> Entry:
+    try:
+        blocks = tuple(bytes.fromhex(text) for text in record.get("blocks", ()))
+    except (TypeError, ValueError) as error:
+        raise ParseError(f"line {number} of the manifest: `blocks` is not a list of hexadecimal digests") from error
+    types = {"path": str, "size": int, "mtime_ns": int, "executable": bool, "digest": str}
+    for key, kind in types.items():
+        if type(record[key]) is not kind:
+            raise ParseError(f"line {number} of the manifest: `{key}` is not of type {kind.__name__}")
+    return Entry(**{key: record[key] for key in types}, blocks=blocks)

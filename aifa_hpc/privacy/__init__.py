@@ -1,0 +1,1 @@
+"""Which data may leave, and the proof that somebody decided."""

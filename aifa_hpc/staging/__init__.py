@@ -1,0 +1,1 @@
+"""Copies of files between machines and object stores: resumable, verified, in parts."""

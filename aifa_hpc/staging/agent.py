@@ -1,0 +1,264 @@
+"""The far end of a copy: Python 3.6, sent over the channel, that answers framed calls about files.
+
+It is run by ``python3 -c`` with a few words that read this source, and ``staging.files`` before it, from standard input
+(see ``staging.remote``), so nothing is installed and nothing is left behind; it ends when its input does. The local
+endpoint uses the same ``staging.files``: both sides of a copy treat file systems by one code.
+
+Frames, in both directions: kind, number of the call, length of a JSON header, length of a body; then the two. One call
+is served after the other; only "it is on the disk now" is answered late, by the threads that wait for ``fsync``.
+
+::
+
+    CALL {"op": "stat", "paths": [...]}        ->  REPLY {"rows": [...]}             or FAIL {"errno": ..., ...}
+    CALL {"op": "read", ...}                   ->  DATA* END {"blocks": [...], "pin": ...}
+    CALL {"op": "scan"}                        ->  DATA* END {}                      (bodies are JSON lists of rows)
+    CALL {"op": "write", ...} DATA* END {...}  ->  REPLY {}     once durable; ABORT instead of END takes it back
+
+A partial file is never created by a write, only by ``begin``: who was fenced off by a rename finds nothing to write to.
+"""
+
+import json
+import os
+import struct
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+
+from aifa_hpc.staging.files import CHUNK, Files, Refused, Sums, datasync, raw, text, write_all
+
+MAGIC = b"\0aifa-agent 1\n"
+FRAME = struct.Struct(">BIII")
+CALL, DATA, END, ABORT, REPLY, FAIL = 1, 2, 3, 4, 5, 6
+ROWS = 1000
+SYNCERS = 4
+
+
+class Agent:
+    """Serves calls until the input ends."""
+
+    def __init__(self, source: Any, sink: Any) -> None:
+        self._source, self._sink = source, sink
+        self._lock = threading.Lock()
+        self._files = Files(b"/")
+        self._syncers = ThreadPoolExecutor(SYNCERS)
+        self._buffer = memoryview(bytearray(CHUNK))
+
+    def serve(self) -> None:
+        """Says hello and answers until the other side has nothing more to say."""
+        self._sink.write(MAGIC)
+        self._send(REPLY, 0, {"python": "%d.%d" % sys.version_info[:2], "host": os.uname()[1], "pid": os.getpid()})
+        while True:
+            frame = self._receive()
+            if frame is None:
+                break
+            kind, call, header, length = frame
+            if kind != CALL:
+                # Data of a call that failed already.
+                self._body(length)
+                continue
+            try:
+                getattr(self, "_do_" + header["op"])(call, header)
+            except OSError as error:
+                self._fail(call, error)
+            except Refused as error:
+                self._fail(call, error)
+        self._syncers.shutdown()
+
+    def _do_root(self, call: int, header: Dict[str, Any]) -> None:
+        self._files = Files(raw(header["root"]))
+        self._send(REPLY, call, {"kind": self._files.kind()})
+
+    def _do_scan(self, call: int, _: Dict[str, Any]) -> None:
+        self._stream(call, self._files.scan())
+
+    def _do_stat(self, call: int, header: Dict[str, Any]) -> None:
+        self._send(REPLY, call, {"rows": list(self._files.stat(raw(path) for path in header["paths"]))})
+
+    def _do_find(self, call: int, header: Dict[str, Any]) -> None:
+        wanted = [(raw(folder), raw(prefix)) for folder, prefix in header["items"]]
+        self._send(REPLY, call, {"rows": [found for item in wanted for found in self._files.find(*item)]})
+
+    def _do_sums(self, call: int, header: Dict[str, Any]) -> None:
+        self._stream(
+            call,
+            (
+                [found, list(sums)]
+                for found, (path, spans) in enumerate(header["items"])
+                for sums in self._files.sums(raw(path), spans, header["md5"])
+            ),
+            1,
+        )
+
+    def _do_begin(self, call: int, header: Dict[str, Any]) -> None:
+        self._files.begin(raw(header["path"]))
+        self._send(REPLY, call, {})
+
+    def _do_rename(self, call: int, header: Dict[str, Any]) -> None:
+        self._files.rename(raw(header["old"]), raw(header["new"]))
+        self._send(REPLY, call, {})
+
+    def _do_remove(self, call: int, header: Dict[str, Any]) -> None:
+        self._files.remove(raw(path) for path in header["paths"])
+        self._send(REPLY, call, {})
+
+    def _do_sync(self, call: int, header: Dict[str, Any]) -> None:
+        self._files.sync(raw(path) for path in header["folders"])
+        self._send(REPLY, call, {})
+
+    def _do_publish(self, call: int, header: Dict[str, Any]) -> None:
+        fd = self._files.open_partial(raw(header["partial"]))
+        self._later(call, self._publish, fd, header)
+
+    def _do_read(self, call: int, header: Dict[str, Any]) -> None:
+        sums = Sums()
+        reading = self._files.read(raw(header["path"]), header["offset"], header["length"])
+        for view in reading:
+            self._send(DATA, call, None, view)
+            sums.update(view)
+        self._send(END, call, {"blocks": sums.finish()[0], "pin": reading.pin})
+
+    def _do_write(self, call: int, header: Dict[str, Any]) -> None:
+        fd = self._files.open_partial(raw(header["partial"]))
+        try:
+            self._take(call, fd, header["offset"])
+        except BaseException:
+            os.close(fd)
+            raise
+        self._later(call, self._sync_and_close, fd)
+
+    def _do_store(self, call: int, header: Dict[str, Any]) -> None:
+        partial = raw(header["partial"])
+        fd = self._files.create(partial)
+        try:
+            self._take(call, fd, 0)
+        except BaseException:
+            os.close(fd)
+            self._files.remove([partial])
+            raise
+        self._later(call, self._publish, fd, header)
+
+    def _take(self, call: int, fd: int, offset: int) -> None:
+        """Writes the frames of a call to a file and compares digests at their end."""
+        sums = Sums()
+        while True:
+            frame = self._receive()
+            if frame is None:
+                raise Refused("gone", "the sender is gone")
+            kind, number, header, length = frame
+            if number != call or kind not in (DATA, END, ABORT):
+                raise Refused("protocol", "a frame of another call arrived in between")
+            if kind == ABORT:
+                raise Refused("aborted", "taken back by the sender")
+            if kind == END:
+                if header["blocks"] != sums.finish()[0]:
+                    raise Refused("damaged", "arrived with another SHA-256 than it was sent with")
+                return
+            view = self._body(length)
+            write_all(fd, view, offset)
+            sums.update(view)
+            offset += length
+
+    def _publish(self, fd: int, header: Dict[str, Any]) -> Dict[str, Any]:
+        partial, target = raw(header["partial"]), raw(header["path"])
+        try:
+            found = self._files.publish(fd, partial, target, header["size"], header["mtime_ns"], header["executable"])
+        except BaseException:
+            if header["op"] == "store":
+                self._files.remove([partial])
+            raise
+        return {"row": found}
+
+    def _sync_and_close(self, fd: int) -> Dict[str, Any]:
+        try:
+            datasync(fd)
+        finally:
+            os.close(fd)
+        return {}
+
+    def _later(self, call: int, work: Callable[..., Dict[str, Any]], *words: Any) -> None:
+        def run() -> None:
+            try:
+                self._send(REPLY, call, work(*words))
+            except (OSError, Refused) as error:
+                self._fail(call, error)
+
+        self._syncers.submit(run)
+
+    def _stream(self, call: int, rows: Iterable[Any], most: int = ROWS) -> None:
+        batch = []
+        for item in rows:
+            batch.append(item)
+            if len(batch) >= most:
+                self._send(DATA, call, None, memoryview(json.dumps(batch).encode("ascii")))
+                batch = []
+        if batch:
+            self._send(DATA, call, None, memoryview(json.dumps(batch).encode("ascii")))
+        self._send(END, call, {})
+
+    def _fail(self, call: int, error: Exception) -> None:
+        if isinstance(error, OSError):
+            name = error.filename if isinstance(error.filename, bytes) else b""
+            header = {"kind": "os", "errno": error.errno or 0, "what": error.strerror or str(error), "path": text(name)}
+        else:
+            assert isinstance(error, Refused)
+            header = {"kind": error.kind, "errno": 0, "what": error.what, "path": text(error.path)}
+        self._send(FAIL, call, header)
+
+    def _send(self, kind: int, call: int, header: Optional[Dict[str, Any]], body: Any = b"") -> None:
+        head = json.dumps(header).encode("ascii") if header is not None else b""
+        with self._lock:
+            self._write(memoryview(FRAME.pack(kind, call, len(head), len(body)) + head))
+            if len(body):
+                self._write(memoryview(body))
+
+    def _write(self, view: memoryview) -> None:
+        while view:
+            view = view[self._sink.write(view) :]
+
+    def _receive(self) -> Optional[Tuple[int, int, Dict[str, Any], int]]:
+        prefix = self._exactly(memoryview(bytearray(FRAME.size)))
+        if prefix is None:
+            return None
+        kind, call, header, body = FRAME.unpack(prefix)
+        head = self._exactly(memoryview(bytearray(header)))
+        if head is None:
+            return None
+        return kind, call, json.loads(bytes(head).decode("ascii")) if header else {}, body
+
+    def _body(self, length: int) -> memoryview:
+        if length > len(self._buffer):
+            raise Refused("protocol", "a frame of %d bytes is too long" % length)
+        body = self._exactly(self._buffer[:length])
+        if body is None:
+            raise Refused("gone", "the sender is gone")
+        return body
+
+    def _exactly(self, view: memoryview) -> Optional[memoryview]:
+        done = 0
+        while done < len(view):
+            count = self._source.readinto(view[done:])
+            if not count:
+                return None
+            done += count
+        return view
+
+
+def widen(fd: int) -> None:
+    """A pipe of 1 MiB instead of 64 KiB takes a whole frame; where there are no such pipes, nothing happens."""
+    try:
+        import fcntl  # noqa: PLC0415 - not every system has it
+
+        fcntl.fcntl(fd, 1031, CHUNK)  # F_SETPIPE_SZ, Linux
+    except (ImportError, OSError):
+        return
+
+
+def main() -> None:
+    """Talks over standard input and output, and lets nothing else write there."""
+    sink = open(os.dup(1), "wb", buffering=0)  # noqa: SIM115 - open until the process ends
+    os.dup2(2, 1)
+    widen(0)
+    widen(sink.fileno())
+    with open(0, "rb", buffering=0, closefd=False) as source:
+        Agent(source, sink).serve()

@@ -1,0 +1,294 @@
+"""Threads that carry parts from a source to a destination, each with a lane of its own at both.
+
+A worker asks for parts ahead and lets writes fly, so that neither a round trip nor an ``fsync`` stops the stream; what
+flies unacknowledged on a lane is bounded by one part more than the one being sent. An acknowledged part is noted in the
+ledger; the worker that acknowledges a file's last part publishes it. The first error stops all, after what was handed
+over has been acknowledged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from aifa_hpc.errors import AifaError, TransferError, TransportError
+from aifa_hpc.manifest import BLOCK
+from aifa_hpc.staging.failures import DamagedError
+from aifa_hpc.staging.feed import PartFeed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aifa_hpc.staging.endpoints.base import Endpoint, Lane, Pending, Reading
+    from aifa_hpc.staging.ledger import Ledger
+    from aifa_hpc.staging.model import Found, Part, Partial, PartSum, Target
+    from aifa_hpc.staging.progress import Progress
+
+AHEAD_BYTES = BLOCK
+"""What a lane may have asked for, or handed over without an acknowledgement, besides the part at hand."""
+AHEAD_JOBS = 64
+ATTEMPTS = 3
+"""How often a part that arrives damaged is sent."""
+
+
+@dataclass(kw_only=True)
+class FileWork:
+    """One file on its way.
+
+    Attributes:
+        file: At the source.
+        target: What it shall be.
+        partial: Where its parts go; ``None`` for a file that is stored in one piece.
+        sums: Digests by part, filled as they are acknowledged.
+        missing: Parts that are not there yet.
+    """
+
+    file: Found
+    target: Target
+    partial: Partial | None
+    sums: list[PartSum | None]
+    missing: int
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def arrived(self, part: Part, found: PartSum) -> bool:
+        """Notes a part; whether it was the last one."""
+        with self.lock:
+            self.sums[part.index] = found
+            self.missing -= 1
+            return self.missing == 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A part of a file that is to be carried."""
+
+    work: FileWork
+    part: Part
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Flying:
+    job: Job
+    feed: PartFeed
+    pending: Pending
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: somebody else had one
+    """The crew was stopped by an error in one of its workers."""
+
+
+class Crew:
+    """Workers between two endpoints.
+
+    Args:
+        source: Where parts are read.
+        destination: Where they are written.
+        ledger: Told of every acknowledged part.
+        progress: Told of every byte.
+        published: Called with each file that was published, as the destination has it now.
+        lanes: How many workers.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Endpoint,
+        destination: Endpoint,
+        ledger: Ledger,
+        progress: Progress,
+        published: Callable[[FileWork, Found], None],
+        lanes: int,
+    ) -> None:
+        self._source, self._destination = source, destination
+        self._ledger, self._progress, self._published = ledger, progress, published
+        self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=2 * AHEAD_JOBS)
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"aifa-lane-{number}", daemon=True) for number in range(lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def give(self, job: Job) -> None:
+        """Hands over a job, waiting while there are enough.
+
+        Raises:
+            Stopped: There was an error; :meth:`finish` raises it.
+        """
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._jobs.put(job, timeout=0.1)
+                return
+        raise Stopped
+
+    def finish(self) -> None:
+        """Waits until all jobs are done.
+
+        Raises:
+            AifaError: The first error of a worker.
+        """
+        for _ in self._threads:
+            with contextlib.suppress(Stopped):
+                self._end()
+        for thread in self._threads:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def abort(self) -> None:
+        """Stops after what was handed over is acknowledged."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _end(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._jobs.put(None, timeout=0.1)
+                return
+
+    def _work(self) -> None:
+        try:
+            with self._source.lane() as source, self._destination.lane() as destination:
+                _Worker(self, source, destination).run()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits in finish()
+            with self._lock:
+                self._error = self._error or error
+            self._stop.set()
+
+    # What a worker asks of the crew.
+
+    def next_job(self, *, wait: bool) -> Job | None:
+        """A job, or ``None`` when there is none: now, or (waiting) any more."""
+        while not self._stop.is_set():
+            try:
+                job = self._jobs.get(timeout=0.1) if wait else self._jobs.get_nowait()
+            except queue.Empty:
+                if wait:
+                    continue
+                return None
+            if job is None and not wait:
+                self._jobs.put(None)  # an end that is met in passing is put back, to be met when waiting
+            return job
+        return None
+
+    def feed(self, job: Job, reading: Reading) -> PartFeed:
+        """The bytes of a job."""
+        return PartFeed(
+            reading,
+            file=job.work.file,
+            length=job.part.length,
+            md5=self._destination.checks_md5,
+            place=str(self._source),
+            progress=self._progress,
+        )
+
+    def acknowledged(self, flying: _Flying, destination: Lane, found: Found | None) -> None:
+        """Notes what arrived, and publishes a file that is complete."""
+        work, part = flying.job.work, flying.job.part
+        if work.partial is not None:
+            self._ledger.note_part(self._destination.identity, work.target.path, part.index, flying.feed.sum)
+        if not work.arrived(part, flying.feed.sum):
+            return
+        if found is None:
+            found = self.publish(work, destination)
+        self._published(work, found)
+
+    def publish(self, work: FileWork, lane: Lane) -> Found:
+        """Gives a complete file its name."""
+        assert work.partial is not None, "a file stored in one piece is published by storing it"
+        sums = tuple(found for found in work.sums if found is not None)
+        assert len(sums) == len(work.sums), "published before all parts are there"
+        return lane.publish(work.partial, replace(work.target, sums=sums))
+
+    def lost(self, error: TransportError) -> TransferError:
+        """A broken connection, as an error of the copy."""
+        return TransferError(
+            f"the copy from {self._source} to {self._destination} was interrupted: {error.message}.",
+            hint="Run the same command again: what arrived is kept and is not sent twice.",
+        )
+
+    def taken_back(self, feed: PartFeed) -> None:
+        """Bytes that passed and will pass again."""
+        self._progress.advance(-feed.passed)
+
+
+class _Worker:
+    def __init__(self, crew: Crew, source: Lane, destination: Lane) -> None:
+        self._crew, self._source, self._destination = crew, source, destination
+        self._ahead: deque[tuple[Job, Reading]] = deque()
+        self._ahead_bytes = 0
+        self._flying: deque[_Flying] = deque()
+        self._flying_bytes = 0
+
+    def run(self) -> None:
+        """Carries jobs until there are no more."""
+        try:
+            while True:
+                self._ask_ahead()
+                if self._ahead:
+                    self._send()
+                elif self._flying:
+                    self._land()
+                else:
+                    job = self._crew.next_job(wait=True)
+                    if job is None:
+                        return
+                    self._ask(job)
+        except TransportError as error:
+            raise self._crew.lost(error) from error
+        except BaseException:
+            # What flies may still land; an error in that does not hide the first one.
+            with contextlib.suppress(AifaError):
+                while self._flying:
+                    self._land(again=False)
+            raise
+
+    def _ask_ahead(self) -> None:
+        while self._ahead_bytes < AHEAD_BYTES and len(self._ahead) < AHEAD_JOBS:
+            job = self._crew.next_job(wait=False)
+            if job is None:
+                return
+            self._ask(job)
+
+    def _ask(self, job: Job) -> None:
+        self._ahead.append((job, self._source.read(job.work.file.path, job.part)))
+        self._ahead_bytes += job.part.length
+
+    def _send(self) -> None:
+        job, reading = self._ahead.popleft()
+        self._ahead_bytes -= job.part.length
+        feed = self._crew.feed(job, reading)
+        self._flying.append(_Flying(job=job, feed=feed, pending=self._hand_over(job, feed)))
+        self._flying_bytes += job.part.length
+        while self._flying_bytes > max(AHEAD_BYTES, job.part.length) or len(self._flying) > AHEAD_JOBS:
+            self._land()
+
+    def _hand_over(self, job: Job, feed: PartFeed) -> Pending:
+        work = job.work
+        if work.partial is None:
+            return self._destination.store(work.target, feed)
+        return self._destination.write(work.partial, job.part, feed)
+
+    def _land(self, *, again: bool = True) -> None:
+        flying = self._flying.popleft()
+        self._flying_bytes -= flying.job.part.length
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                found = flying.pending.wait()
+                break
+            except DamagedError:
+                # Readings that were asked for ahead come first on a source's lane, so only a source that has none
+                # can be asked again in between; otherwise the error stands, and the next run sends the part again.
+                if attempt == ATTEMPTS or not again or self._ahead:
+                    raise
+                self._crew.taken_back(flying.feed)
+                feed = self._crew.feed(flying.job, self._source.read(flying.job.work.file.path, flying.job.part))
+                flying = _Flying(job=flying.job, feed=feed, pending=self._hand_over(flying.job, feed))
+        self._crew.acknowledged(flying, self._destination, found)

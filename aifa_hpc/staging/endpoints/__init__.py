@@ -1,0 +1,1 @@
+"""The places files are copied from and to, behind one interface."""

@@ -1,0 +1,223 @@
+"""What the engine asks of a place for files: an :class:`Endpoint`, and :class:`Lane` s to work on it in parallel.
+
+The engine calls ``endpoint`` methods from one thread at a time and gives each of its threads a lane of its own. A new
+kind of place implements these two and runs ``aifa_hpc.testing.endpoints.EndpointContract``.
+
+Promises of a destination:
+
+* nothing under a published name is ever incomplete: files come into being by a rename, or an upload's completion;
+* a :class:`Pending` write is done when the bytes are as durable as the place can make them, and were compared with
+  their digest on its side;
+* a partial file is written to only by who knows its token; :meth:`Endpoint.adopt` fences off everybody else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from aifa_hpc.staging.geometry import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
+
+    from aifa_hpc.staging.model import Found, Kind, Part, Partial, PartSum, Target
+
+
+class Reading(ABC):
+    """Bytes on their way from a source. Readings of a lane are iterated in the order they were asked for."""
+
+    pin: str = ""
+    """After the last byte: the state of the file they came from."""
+    claimed: tuple[bytes, ...] | None = None
+    """After the last byte: SHA-256 of the blocks as the far side sent them, where there is a far side."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[memoryview]:
+        """Views of a buffer that is used again: what is to stay must be copied.
+
+        Raises:
+            TransferError: It cannot be read.
+        """
+
+
+class Feed(ABC):
+    """Bytes on their way to a destination, hashed as they pass; iterating raises what the source raised."""
+
+    length: int
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[memoryview]:
+        """The bytes, ``length`` in total."""
+
+    @property
+    @abstractmethod
+    def sum(self) -> PartSum:
+        """Digests of what passed; only after the last byte."""
+
+
+class Pending(ABC):
+    """A write that was handed over."""
+
+    @abstractmethod
+    def wait(self) -> Found | None:
+        """Returns when the bytes are durable; for a whole file, with what was published.
+
+        Raises:
+            TransferError: They did not arrive, or not as they were sent.
+        """
+
+
+class Done(Pending):
+    """A write that was finished on the spot."""
+
+    def __init__(self, found: Found | None = None) -> None:
+        self._found = found
+
+    def wait(self) -> Found | None:
+        """Done already."""
+        return self._found
+
+
+class Lane(ABC):
+    """One thread's way to an endpoint."""
+
+    @abstractmethod
+    def read(self, path: str, part: Part) -> Reading:
+        """Asks for a range of a file; several may be asked for ahead."""
+
+    @abstractmethod
+    def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
+        """Sends a part of a file that was begun.
+
+        Raises:
+            TransferError: What ``feed`` raised; the part is not there then, and the lane is still good.
+        """
+
+    @abstractmethod
+    def store(self, target: Target, feed: Feed) -> Pending:
+        """Sends a whole file and publishes it. The same errors as :meth:`write`."""
+
+    @abstractmethod
+    def publish(self, partial: Partial, target: Target) -> Found:
+        """Gives a complete partial file its name.
+
+        Raises:
+            TransferError: It is gone or not complete, or the name cannot be taken.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go of the lane."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+
+class Endpoint(ABC):
+    """A folder (or, before :meth:`split`, maybe a single file) somewhere.
+
+    Attributes:
+        local: It is on this machine.
+        identity: Names the place in the ledger; the same place has the same identity tomorrow.
+        limits: How files may be cut.
+        lanes: How many lanes are worth having.
+        checks_md5: Parts are proven by MD5 (object stores) instead of SHA-256.
+    """
+
+    local: ClassVar[bool] = False
+    checks_md5: ClassVar[bool] = False
+    limits: Limits = Limits()
+    lanes: int = 4
+    identity: str
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The place as messages name it."""
+
+    @abstractmethod
+    def kind(self) -> Kind:
+        """What is there."""
+
+    @property
+    @abstractmethod
+    def says_folder(self) -> bool:
+        """The user wrote it with a final ``/``."""
+
+    @abstractmethod
+    def split(self) -> tuple[Endpoint, str]:
+        """The folder above, and the name in it; connections are shared."""
+
+    @abstractmethod
+    def scan(self) -> Iterator[Found]:
+        """All files below, in any order; manifests and partial files are left out.
+
+        Raises:
+            TransferError: The folder cannot be listed.
+        """
+
+    @abstractmethod
+    def stat(self, paths: Sequence[str]) -> list[Found | None]:
+        """What is at each path; ``None`` for nothing."""
+
+    @abstractmethod
+    def sums(self, wanted: Iterable[tuple[str, Sequence[Part]]], *, md5: bool = False) -> Iterator[list[PartSum]]:
+        """Hashes parts where they are. A part past the end of its file has the digests of what there is.
+
+        Raises:
+            TransferError: A file cannot be read.
+        """
+
+    @abstractmethod
+    def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
+        """What a partial file holds, for the given parts of it."""
+
+    def matches(self, found: Found, sums: Sequence[PartSum]) -> bool:
+        """Whether a published file is made of these parts; asked only where parts are proven by MD5."""
+        raise NotImplementedError(f"{self} compares {found.path!r} ({len(sums)} parts) by SHA-256")
+
+    @abstractmethod
+    def read_bytes(self, path: str) -> bytes | None:
+        """A small file, or ``None``."""
+
+    @abstractmethod
+    def partials(self, folders: Sequence[str]) -> list[Partial]:
+        """All partial files in these folders (not below them), by anybody; ``""`` is the root."""
+
+    @abstractmethod
+    def begin(self, path: str, size: int, token: str) -> Partial:
+        """A new partial file, with the folders above it."""
+
+    @abstractmethod
+    def adopt(self, partial: Partial, token: str) -> Partial:
+        """Takes a partial file over under another token; who had the old one can write no more.
+
+        Raises:
+            TransferError: It is gone.
+        """
+
+    @abstractmethod
+    def discard(self, partials: Sequence[Partial]) -> None:
+        """Removes partial files; those that are gone are fine."""
+
+    @abstractmethod
+    def settle(self, folders: Sequence[str]) -> None:
+        """Makes what was published in these folders survive a crash of the machine."""
+
+    @abstractmethod
+    def lane(self) -> Lane:
+        """A way for one thread."""
+
+    def close(self) -> None:
+        """Lets go of connections; harmless twice."""
+        return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()

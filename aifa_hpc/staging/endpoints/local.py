@@ -1,0 +1,242 @@
+"""Files of this machine, and of every file system mounted on it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+from aifa_hpc.errors import InputError, TransferError
+from aifa_hpc.manifest import safe_path
+from aifa_hpc.staging.endpoints.base import Done, Endpoint, Feed, Lane, Pending, Reading
+from aifa_hpc.staging.failures import FencedError, refused
+from aifa_hpc.staging.files import PART_SUFFIX, Files, Refused, datasync, raw, text, write_all
+from aifa_hpc.staging.model import Found, Kind, Part, Partial, PartSum, Target, partial_path, read_partial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from aifa_hpc.staging.files import Row
+
+
+def found_of(row: Row) -> Found:
+    """A row of a listing as a value."""
+    path, size, mtime_ns, pin, executable = row
+    return Found(path=path, size=size, mtime_ns=mtime_ns, pin=pin, executable=executable)
+
+
+class LocalEndpoint(Endpoint):
+    """A folder or file of this machine.
+
+    Args:
+        root: Where; given as text, a final ``/`` says that it is meant as a folder.
+    """
+
+    local: ClassVar[bool] = True
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        given = os.fspath(root)
+        self._folder = given.endswith("/")
+        # Not resolved: a link in the path may be repointed, and then it is another place only to who looks inside.
+        self._root = os.path.abspath(given)  # noqa: PTH100 - Path.absolute() keeps '..'
+        self._files = Files(os.fsencode(self._root))
+        self.identity = f"file://{socket.gethostname()}{self._root}"
+
+    def __str__(self) -> str:
+        return self._root
+
+    @property
+    def says_folder(self) -> bool:
+        """Written with a final ``/``."""
+        return self._folder
+
+    def kind(self) -> Kind:
+        """What is there."""
+        with self._told("look at", ""):
+            return self._files.kind()  # type: ignore[return-value] # one of the three
+
+    def split(self) -> tuple[LocalEndpoint, str]:
+        """The folder above, and the name in it."""
+        folder, name = os.path.split(self._root)
+        if not name:
+            raise InputError(f"{self} cannot be the name of a file.")
+        return LocalEndpoint(folder), name
+
+    def scan(self) -> Iterator[Found]:
+        """All files below."""
+        with self._told("list", ""):
+            for row in self._files.scan():
+                yield found_of(row)
+
+    def stat(self, paths: Sequence[str]) -> list[Found | None]:
+        """What is at each path."""
+        with self._told("look at", paths[0] if paths else ""):
+            rows = list(self._files.stat(raw(path) for path in paths))
+        return [found_of(row) if row is not None else None for row in rows]
+
+    def sums(self, wanted: Iterable[tuple[str, Sequence[Part]]], *, md5: bool = False) -> Iterator[list[PartSum]]:
+        """Hashes parts where they are."""
+        for path, parts in wanted:
+            with self._told("read", path):
+                spans = [(part.offset, part.length) for part in parts]
+                sums = list(self._files.sums(raw(path), spans, md5))
+            yield [PartSum(blocks=tuple(map(bytes.fromhex, blocks)), md5=bytes.fromhex(md5)) for blocks, md5 in sums]
+
+    def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
+        """What a partial file holds."""
+        return next(self.sums([(partial_path(partial.path, partial.token), parts)]))
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """A small file."""
+        found = self.stat([path])[0]
+        if found is None or found.size < 0:
+            return None
+        with self._told("read", path):
+            return b"".join(bytes(view) for view in self._files.read(raw(path), 0, found.size))
+
+    def partials(self, folders: Sequence[str]) -> list[Partial]:
+        """Partial files in these folders."""
+        with self._told("list partial files in", folders[0] if folders else ""):
+            return partials_of(row for folder in folders for row in self._files.find(raw(folder), b"."))
+
+    def begin(self, path: str, size: int, token: str) -> Partial:
+        """A new partial file."""
+        del size
+        with self._told("create", path):
+            self._files.begin(raw(partial_path(safe_path(path), token)))
+        return Partial(path=path, token=token)
+
+    def adopt(self, partial: Partial, token: str) -> Partial:
+        """Takes a partial file over."""
+        with self._told("take over", partial.path):
+            self._files.rename(raw(partial_path(partial.path, partial.token)), raw(partial_path(partial.path, token)))
+        return Partial(path=partial.path, token=token, size=partial.size)
+
+    def discard(self, partials: Sequence[Partial]) -> None:
+        """Removes partial files."""
+        with self._told("remove partial files of", partials[0].path if partials else ""):
+            self._files.remove(raw(partial_path(partial.path, partial.token)) for partial in partials)
+
+    def settle(self, folders: Sequence[str]) -> None:
+        """Syncs these folders."""
+        with self._told("sync", ""):
+            self._files.sync(raw(folder) for folder in folders)
+
+    def lane(self) -> Lane:
+        """A way for one thread."""
+        return _LocalLane(self, self._files)
+
+    @contextmanager
+    def _told(self, doing: str, path: str) -> Iterator[None]:
+        with told(doing, path, str(self)):
+            yield
+
+
+def partials_of(rows: Iterable[Row]) -> list[Partial]:
+    """Rows of partial files as values; a name that was not made here is left out."""
+    found = []
+    for row in rows:
+        partial = read_partial(row[0], size=row[1])
+        if partial is not None:
+            found.append(partial)
+    return found
+
+
+@contextmanager
+def told(doing: str, path: str, place: str) -> Iterator[None]:
+    """Explains what the operating system refuses meanwhile."""
+    try:
+        yield
+    except Refused as error:
+        name = text(error.path) or path
+        raise TransferError(f"cannot {doing} {name!r} at {place}: it {error.what}.") from error
+    except OSError as error:
+        seen = error.filename if isinstance(error.filename, bytes) else b""
+        name = path if not seen or seen.endswith(PART_SUFFIX) else text(seen)
+        raise refused(error, path=name, place=place, doing=doing) from error
+
+
+class _LocalReading(Reading):
+    def __init__(self, files: Files, path: str, part: Part, place: str) -> None:
+        self._files, self._path, self._part, self._place = files, path, part, place
+
+    def __iter__(self) -> Iterator[memoryview]:
+        reading = iter(source := self._files.read(raw(self._path), self._part.offset, self._part.length))
+        while True:
+            # Only our own reading is explained, not what the consumer raises.
+            with told("read", self._path, self._place):
+                view = next(reading, None)
+            if view is None:
+                break
+            yield view
+        self.pin = source.pin
+
+
+class _LocalLane(Lane):
+    def __init__(self, endpoint: LocalEndpoint, files: Files) -> None:
+        self._place, self._files = str(endpoint), files
+
+    def read(self, path: str, part: Part) -> Reading:
+        return _LocalReading(self._files, path, part, self._place)
+
+    def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
+        try:
+            fd = self._files.open_partial(raw(partial_path(partial.path, partial.token)))
+        except FileNotFoundError as error:
+            raise fenced(partial, self._place) from error
+        except OSError as error:
+            raise refused(error, path=partial.path, place=self._place, doing="write") from error
+        try:
+            self._pour(fd, feed, part.offset, partial.path)
+            with told("write", partial.path, self._place):
+                datasync(fd)
+        finally:
+            os.close(fd)
+        return Done()
+
+    def store(self, target: Target, feed: Feed) -> Pending:
+        partial = raw(partial_path(safe_path(target.path), target.token))
+        with told("create", target.path, self._place):
+            fd = self._files.create(partial)
+        try:
+            try:
+                self._pour(fd, feed, 0, target.path)
+            except BaseException:
+                os.close(fd)
+                raise
+            return Done(self._name(fd, partial, target))
+        except BaseException:
+            self._files.remove([partial])
+            raise
+
+    def publish(self, partial: Partial, target: Target) -> Found:
+        name = raw(partial_path(partial.path, partial.token))
+        try:
+            fd = self._files.open_partial(name)
+        except FileNotFoundError as error:
+            raise fenced(partial, self._place) from error
+        return self._name(fd, name, target)
+
+    def close(self) -> None:
+        return
+
+    def _pour(self, fd: int, feed: Feed, offset: int, path: str) -> None:
+        for view in feed:
+            with told("write", path, self._place):
+                write_all(fd, view, offset)
+            offset += len(view)
+
+    def _name(self, fd: int, partial: bytes, target: Target) -> Found:
+        with told("publish", target.path, self._place):
+            return found_of(
+                self._files.publish(fd, partial, raw(target.path), target.size, target.mtime_ns, target.executable)
+            )
+
+
+def fenced(partial: Partial, place: str) -> FencedError:
+    """Our partial file is gone: somebody else has it, or removed it."""
+    return FencedError(
+        f"the partial file of {partial.path!r} at {place} is gone: another copy took it over, or somebody removed it.",
+        hint="Wait until the other copy is done, then run the same command again.",
+    )

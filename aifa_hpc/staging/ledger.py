@@ -1,0 +1,269 @@
+"""What is known of copies between two runs: SQLite, in the user's state folder on this machine.
+
+On disk::
+
+    $AIFA_STATE_DIR/           0700
+    └── staging.sqlite         0600
+
+    content     place "file://lab/data"  path "a.parquet"  pin "734003200-1790...-52"  blocks <32 bytes each>
+    unfinished  place "lumi:/scratch/x"  path "a.parquet"  token "f3a9...-81b2"  fingerprint "f3a9..."  part 8388608
+    part        place "lumi:/scratch/x"  path "a.parquet"  number 17  blocks <32 bytes each>  md5 <16 bytes or none>
+    running     place "lumi:/scratch/x/" pid 4711  started "8812093"
+
+``content`` is a cache: a file whose pin is unchanged has those digests. ``unfinished`` names partial files before they
+are created, ``part`` lists what was acknowledged as durable. None of it is needed for correctness: without it files are
+hashed again where they lie, and only what is missing is sent. So a ledger that cannot be read is put aside.
+
+No WAL, which needs shared memory that network file systems lack; acknowledgements are committed in batches, because a
+lost one costs the hashing of one part. Two copies to one place at a time are refused by a row with the holder's
+process, not by a file lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from aifa_hpc.errors import InputError, TransferError
+from aifa_hpc.staging.model import PartSum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+_log = logging.getLogger(__name__)
+
+_DIGEST = 32
+_BATCH_ROWS = 256
+_BATCH_SECONDS = 0.25
+
+MIGRATIONS = (
+    """
+    CREATE TABLE content (
+        place TEXT NOT NULL, path BLOB NOT NULL, pin TEXT NOT NULL, blocks BLOB NOT NULL, PRIMARY KEY (place, path)
+    ) WITHOUT ROWID;
+    CREATE TABLE unfinished (
+        place TEXT NOT NULL, path BLOB NOT NULL, token TEXT NOT NULL, fingerprint TEXT NOT NULL,
+        part INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (place, path)
+    ) WITHOUT ROWID;
+    CREATE TABLE part (
+        place TEXT NOT NULL, path BLOB NOT NULL, number INTEGER NOT NULL, blocks BLOB NOT NULL, md5 BLOB NOT NULL,
+        PRIMARY KEY (place, path, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE running (place TEXT PRIMARY KEY, pid INTEGER NOT NULL, started TEXT NOT NULL);
+    """,
+)
+"""Each takes the database one version up; new ones are added at the end and old ones are never edited."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unfinished:
+    """A partial file that this ledger knows of.
+
+    Attributes:
+        token: In its name, or the upload's id.
+        fingerprint: State of the source file it is made from.
+        part: Size of its parts.
+        version: Version of the geometry.
+        sums: Digests of the parts that were acknowledged, by number.
+    """
+
+    token: str
+    fingerprint: str
+    part: int
+    version: int
+    sums: dict[int, PartSum]
+
+
+class Ledger:
+    """The database; may be used from several threads.
+
+    Args:
+        path: The file; made, with its folder, when it is not there.
+        clock: Seconds that only grow; decides when a batch is written.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path = path
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._open = 0
+        self._since = clock()
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._base = _connect(path)
+        except OSError as error:
+            raise InputError(f"the ledger {path} cannot be written: {error.strerror}.") from error
+        except sqlite3.DatabaseError as error:
+            aside = path.with_suffix(f".unreadable-{os.getpid()}")
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(aside)
+            path.with_name(path.name + "-journal").unlink(missing_ok=True)
+            _log.warning("the ledger %s cannot be read (%s): begun anew, the old one is %s", path, error, aside)
+            self._base = _connect(path)
+
+    def content(self, place: str) -> dict[str, tuple[str, tuple[bytes, ...]]]:
+        """Pin and block digests of all files of a place that were hashed before."""
+        with self._lock:
+            rows = self._base.execute("SELECT path, pin, blocks FROM content WHERE place = ?", (place,))
+            return {_text(path): (pin, _split(blocks)) for path, pin, blocks in rows}
+
+    def note_content(self, place: str, path: str, pin: str, blocks: tuple[bytes, ...]) -> None:
+        """A file with that pin has these digests."""
+        self._write("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", place, _raw(path), pin, b"".join(blocks))
+
+    def unfinished(self, place: str, path: str) -> Unfinished | None:
+        """The partial file we were writing for a target, if any."""
+        with self._lock:
+            row = self._base.execute(
+                "SELECT token, fingerprint, part, version FROM unfinished WHERE place = ? AND path = ?",
+                (place, _raw(path)),
+            ).fetchone()
+            if row is None:
+                return None
+            parts = self._base.execute(
+                "SELECT number, blocks, md5 FROM part WHERE place = ? AND path = ?", (place, _raw(path))
+            )
+            sums = {number: PartSum(blocks=_split(blocks), md5=md5) for number, blocks, md5 in parts}
+        token, print_, part, version = row
+        return Unfinished(token=token, fingerprint=print_, part=part, version=version, sums=sums)
+
+    def note_unfinished(self, place: str, path: str, known: Unfinished) -> None:
+        """From now on this is the partial file of that target; committed at once, before it is created."""
+        with self._lock:
+            self.forget_unfinished(place, path)
+            self._write(
+                "INSERT INTO unfinished VALUES (?, ?, ?, ?, ?, ?)",
+                place, _raw(path), known.token, known.fingerprint, known.part, known.version,
+            )  # fmt: skip
+            for number, found in known.sums.items():
+                self.note_part(place, path, number, found)
+            self.flush()
+
+    def note_part(self, place: str, path: str, number: int, found: PartSum) -> None:
+        """A part was acknowledged as durable."""
+        self._write(
+            "INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?)",
+            place, _raw(path), number, b"".join(found.blocks), found.md5,
+        )  # fmt: skip
+
+    def forget_unfinished(self, place: str, path: str) -> None:
+        """The target was published, or its partial file is gone."""
+        self._write("DELETE FROM part WHERE place = ? AND path = ?", place, _raw(path))
+        self._write("DELETE FROM unfinished WHERE place = ? AND path = ?", place, _raw(path))
+
+    @contextlib.contextmanager
+    def hold(self, place: str) -> Iterator[None]:
+        """Keeps other copies that use this ledger away from a destination.
+
+        Raises:
+            TransferError: A process that is alive is copying there.
+        """
+        mine = (os.getpid(), _started(os.getpid()))
+        with self._lock:
+            self.flush()
+            with self._base:
+                self._base.execute("BEGIN IMMEDIATE")
+                row = self._base.execute("SELECT pid, started FROM running WHERE place = ?", (place,)).fetchone()
+                if row is not None and row[1] and row[1] == _started(row[0]):
+                    raise TransferError(
+                        f"process {row[0]} is copying to {place} already.",
+                        hint="Wait for it, or end it and run the same command again.",
+                    )
+                self._base.execute("INSERT OR REPLACE INTO running VALUES (?, ?, ?)", (place, *mine))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._write("DELETE FROM running WHERE place = ? AND pid = ? AND started = ?", place, *mine)
+                self.flush()
+
+    def flush(self) -> None:
+        """Commits what was noted."""
+        with self._lock:
+            if self._base.in_transaction:
+                self._base.commit()
+            self._open, self._since = 0, self._clock()
+
+    def close(self) -> None:
+        """Commits and closes."""
+        with self._lock:
+            self.flush()
+            self._base.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def _write(self, statement: str, *values: object) -> None:
+        with self._lock:
+            self._base.execute(statement, values)
+            self._open += 1
+            if self._open >= _BATCH_ROWS or self._clock() - self._since >= _BATCH_SECONDS:
+                self.flush()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Made by hand first: SQLite would make it with the umask's mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    base = sqlite3.connect(path, timeout=30, check_same_thread=False)
+    try:
+        base.execute("PRAGMA synchronous = NORMAL")
+        _migrate(base)
+    except BaseException:
+        base.close()
+        raise
+    return base
+
+
+def _migrate(base: sqlite3.Connection) -> None:
+    """Each migration and the version it leads to are one transaction."""
+    (version,) = base.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise InputError(
+            f"the ledger is of version {version}, and this program knows versions up to {len(MIGRATIONS)}.",
+            hint="Use the newer program, or another $AIFA_STATE_DIR.",
+        )
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        base.execute("BEGIN IMMEDIATE")
+        if base.execute("PRAGMA user_version").fetchone()[0] >= number:
+            base.rollback()  # another process was faster
+            continue
+        for statement in script.split(";"):
+            base.execute(statement)
+        base.execute(f"PRAGMA user_version = {number}")
+        base.commit()
+
+
+def _started(pid: int) -> str:
+    """When a process was started, so that a number that is used again is not taken for it; empty when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return ""
+        return "alive"  # no /proc on this system: the number alone must do
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _raw(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _split(blocks: bytes) -> tuple[bytes, ...]:
+    return tuple(blocks[at : at + _DIGEST] for at in range(0, len(blocks), _DIGEST))

@@ -1,0 +1,143 @@
+"""The values that planning, endpoints and engine exchange."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from aifa_hpc.manifest import PART_SUFFIX, safe_path
+
+Kind: TypeAlias = Literal["file", "folder", "absent"]
+
+_LONGEST_NAME = 255
+"""``NAME_MAX`` of every file system in question, in bytes."""
+
+_LONGEST_TOKEN = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A file as an endpoint lists it.
+
+    Attributes:
+        path: Relative to the endpoint's root.
+        size: Bytes; -1 for what is no file (a folder, a socket).
+        pin: Which state of the file this is: size, time and inode, or an ETag. Equal pins mean unchanged content.
+        mtime_ns: Modification time in nanoseconds since 1970.
+        executable: Its owner may run it.
+    """
+
+    path: str
+    size: int
+    pin: str
+    mtime_ns: int = 0
+    executable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A range of a file that is sent, acknowledged and journalled as one."""
+
+    index: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartSum:
+    """What a part holds.
+
+    Attributes:
+        blocks: SHA-256 of each of its blocks; empty where only an MD5 is known.
+        md5: Its MD5, where an object store is involved.
+    """
+
+    blocks: tuple[bytes, ...] = ()
+    md5: bytes = b""
+
+    def agrees(self, other: PartSum) -> bool:
+        """Whether both know a common kind of digest and all common kinds are equal."""
+        pairs = [pair for pair in ((self.blocks, other.blocks), (self.md5, other.md5)) if all(pair)]
+        return bool(pairs) and all(mine == theirs for mine, theirs in pairs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Partial:
+    """A file that is being put together at the destination, under a name nobody reads.
+
+    Attributes:
+        path: The file it will be.
+        token: Whose it is: :func:`new_token`, or the id an object store gave its multipart upload.
+        size: How far it reaches now; there may be holes.
+    """
+
+    path: str
+    token: str
+    size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A file as it shall be published.
+
+    Attributes:
+        path: Relative to the destination's root.
+        size: Bytes.
+        mtime_ns: Modification time to set where the destination keeps one; ``None`` leaves it at now.
+        executable: Execute bits to set where it keeps them.
+        token: For the partial file of one that is stored in a single piece.
+        sums: Digests of all parts, known when a file of several parts is published.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int | None
+    executable: bool
+    token: str = ""
+    sums: tuple[PartSum, ...] = field(default=(), repr=False)
+
+
+def fingerprint(identity: str, found: Found) -> str:
+    """Which state of which source file: partial files of the same one may be continued, others never."""
+    text = "\0".join((identity, found.path, found.pin, str(found.size)))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def new_token(print_: str, attempt: str) -> str:
+    """A token for one attempt at copying the file with that fingerprint."""
+    return f"{print_}-{attempt}"
+
+
+def partial_path(path: str, token: str) -> str:
+    """Where the partial file of a token lies: beside its target, so that publishing is a rename in one folder."""
+    folder, slash, _ = path.rpartition("/")
+    return f"{folder}{slash}{partial_prefix(path)}{token}{PART_SUFFIX}"
+
+
+def read_partial(path: str, *, size: int) -> Partial | None:
+    """The inverse of :func:`partial_path`; of a name that was shortened, the path is the short form."""
+    folder, slash, name = path.rpartition("/")
+    stem, dot, token = name.removesuffix(PART_SUFFIX).rpartition(".")
+    if not (name.startswith(".") and name.endswith(PART_SUFFIX) and dot and len(stem) > 1 and token):
+        return None
+    return Partial(path=f"{folder}{slash}{stem[1:]}", token=token, size=size)
+
+
+def partial_prefix(path: str) -> str:
+    """How the names of all partial files of a target begin; shortened where the name would not fit."""
+    name = path.rpartition("/")[2]
+    raw = name.encode("utf-8", "surrogateescape")
+    room = _LONGEST_NAME - len(PART_SUFFIX) - _LONGEST_TOKEN - 2
+    if len(raw) > room:
+        name = f"{raw[: room - 17].decode('utf-8', 'ignore')}~{hashlib.sha256(raw).hexdigest()[:16]}"
+    return f".{name}."
+
+
+def checked(path: str) -> str:
+    """A path from a listing, refused when it would leave the destination.
+
+    Raises:
+        ParseError: It would.
+    """
+    return safe_path(path)

@@ -1,0 +1,232 @@
+"""One conversation with the remote agent, over one channel: calls out, answers in, data both ways."""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from aifa_hpc.command import Command
+from aifa_hpc.errors import NotSentError, OutcomeUnknownError, ParseError, TransferError
+from aifa_hpc.staging.failures import DamagedError, FencedError, refused
+from aifa_hpc.staging.wire import PREFIX, Kind, Prefix, after_magic, decode_header, decode_prefix, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from aifa_hpc.transport.base import Channel, Transport
+
+_MODULES = ("files", "agent")
+
+_BOOT = (
+    "import sys,json,types;f=open(0,'rb',0,closefd=False)\n"
+    "def r(n):\n"
+    " b=b''\n"
+    " while len(b)<n:\n"
+    "  c=f.read(n-len(b))\n"
+    "  if not c:sys.exit(9)\n"
+    "  b+=c\n"
+    " return b\n"
+    "for n in('aifa_hpc','aifa_hpc.staging'):sys.modules[n]=types.ModuleType(n)\n"
+    "for n,s in json.loads(r(int(r(8))).decode('ascii')):\n"
+    " m=sys.modules[n]=types.ModuleType(n)\n"
+    " exec(compile(s,n,'exec'),m.__dict__)\n"
+    "m.main()"
+)
+"""Reads the agent's modules from standard input and runs the last one.
+
+It travels in one line, as a string of Python within a string: login shells of the csh family take no newline in quotes.
+"""
+
+_NO_PYTHON = "the far side needs python3 (3.6 or newer) on the PATH of a non-interactive login"
+
+
+@functools.cache
+def _source() -> bytes:
+    package = resources.files("aifa_hpc.staging")
+    modules = [(f"aifa_hpc.staging.{name}", (package / f"{name}.py").read_text("utf-8")) for name in _MODULES]
+    body = json.dumps(modules).encode("ascii")
+    return b"%08d" % len(body) + body
+
+
+def agent_command(python: str) -> Command:
+    """Starts the agent: tiny words, the source on standard input, nothing from the user's Python environment."""
+    return Command(argv=(python, "-I", "-S", "-c", f"exec({_BOOT!r})"), stdin=_source())
+
+
+class Remote:
+    """A running agent. Used by one thread at a time.
+
+    Args:
+        transport: The way to the machine.
+        root: The folder all paths are relative to.
+        python: The program there.
+        place: What messages call it.
+
+    Raises:
+        TransportError: The machine cannot be reached.
+        TransferError: It has no usable Python.
+    """
+
+    def __init__(self, transport: Transport, root: str, *, python: str, place: str) -> None:
+        self._place = place
+        self._python = python
+        self._calls = 0
+        self._answers: dict[int, tuple[Kind, dict[str, Any]]] = {}
+        try:
+            self._channel: Channel = transport.open(agent_command(python))
+        except NotSentError:
+            raise
+        except OutcomeUnknownError as error:
+            raise TransferError(
+                f"the agent did not start at {place}: {error.message}.", hint=f"{_NO_PYTHON}."
+            ) from error
+        self._pushed_back = b""
+        try:
+            self._hear_hello()
+            self.root = root
+            self.call("root", root=root)
+        except BaseException:
+            self._channel.close()
+            raise
+
+    def ask(self, op: str, **words: Any) -> int:
+        """Sends a call and returns its number."""
+        self._calls += 1
+        self._send(Kind.CALL, self._calls, {"op": op, **words})
+        return self._calls
+
+    def call(self, op: str, path: str = "", doing: str = "look at", **words: Any) -> dict[str, Any]:
+        """Sends a call and waits for its answer; ``path`` and ``doing`` are for messages.
+
+        Raises:
+            TransferError: The agent refused.
+            OutcomeUnknownError: The connection ended.
+        """
+        return self.answer(self.ask(op, **words), path=path, doing=doing)
+
+    def answer(self, call: int, *, path: str, doing: str) -> dict[str, Any]:
+        """Waits for the answer to a call; answers to others are kept for them."""
+        while call not in self._answers:
+            prefix, header = self._frame()
+            if prefix.body:
+                raise self._nonsense(f"data nobody asked for, for call {prefix.call}")
+            self._answers[prefix.call] = (prefix.kind, header)
+        kind, header = self._answers.pop(call)
+        if kind is Kind.FAIL:
+            raise self._refusal(header, path=path, doing=doing)
+        return header
+
+    def data(self, call: int, buffer: memoryview, *, path: str, doing: str) -> Iterator[memoryview | dict[str, Any]]:
+        """The bodies that answer a call, as views of ``buffer``, and last the header that ends them."""
+        while True:
+            prefix, header = self._frame()
+            if prefix.call != call:
+                if prefix.body:
+                    raise self._nonsense(f"data of call {prefix.call} within call {call}")
+                self._answers[prefix.call] = (prefix.kind, header)
+                continue
+            if prefix.kind is Kind.FAIL:
+                raise self._refusal(header, path=path, doing=doing)
+            if prefix.kind is Kind.END:
+                yield header
+                return
+            if prefix.body > len(buffer):
+                raise self._nonsense(f"a frame of {prefix.body} bytes")
+            yield self._exactly(buffer[: prefix.body])
+
+    def rows(self, op: str, *, path: str, doing: str, **words: Any) -> Iterator[Any]:
+        """The rows that a call streams."""
+        call = self.ask(op, **words)
+        while True:
+            prefix, header = self._frame()
+            if prefix.call != call:
+                self._answers[prefix.call] = (prefix.kind, header)
+            elif prefix.kind is Kind.FAIL:
+                raise self._refusal(header, path=path, doing=doing)
+            elif prefix.kind is Kind.END:
+                return
+            else:
+                body = self._exactly(memoryview(bytearray(prefix.body)))
+                yield from json.loads(bytes(body).decode("ascii"))
+
+    def pour(self, call: int, views: Iterable[memoryview]) -> None:
+        """Sends the data of a call; takes the call back when ``views`` raises."""
+        try:
+            for view in views:
+                self._channel.send(encode(Kind.DATA, call, body=len(view)))
+                self._channel.send(view)
+        except OutcomeUnknownError:
+            raise
+        except BaseException:
+            self._send(Kind.ABORT, call, {})
+            raise
+
+    def end(self, call: int, blocks: tuple[bytes, ...]) -> None:
+        """Ends the data of a call with the digests of what was sent."""
+        self._send(Kind.END, call, {"blocks": [block.hex() for block in blocks]})
+
+    def close(self) -> None:
+        """Ends the agent."""
+        self._channel.close()
+
+    def _send(self, kind: Kind, call: int, header: dict[str, Any]) -> None:
+        self._channel.send(encode(kind, call, header))
+
+    def _hear_hello(self) -> None:
+        heard = bytearray()
+        buffer = memoryview(bytearray(64 * 1024))
+        try:
+            while (begin := after_magic(heard)) < 0:
+                count = self._channel.receive_into(buffer)
+                if not count:
+                    raise self._silent(bytes(heard))
+                heard += buffer[:count]
+        except (OutcomeUnknownError, ParseError) as error:
+            raise self._silent(bytes(heard)) from error
+        self._pushed_back = bytes(heard[begin:])
+        _, self.hello = self._frame()
+
+    def _silent(self, heard: bytes) -> TransferError:
+        said = self._channel.stderr_tail() or heard[-300:].decode("utf-8", "backslashreplace").strip()
+        return TransferError(
+            f"the agent did not start at {self._place} with {self._python!r}" + (f": {said}." if said else "."),
+            hint=f"It needs a way in, and {_NO_PYTHON}; name another one in the site's settings.",
+        )
+
+    def _frame(self) -> tuple[Prefix, dict[str, Any]]:
+        try:
+            prefix = decode_prefix(self._exactly(memoryview(bytearray(PREFIX.size))))
+            header = decode_header(self._exactly(memoryview(bytearray(prefix.header))))
+        except ParseError as error:
+            raise self._nonsense(error.message) from error
+        return prefix, header
+
+    def _exactly(self, view: memoryview) -> memoryview:
+        done = 0
+        if self._pushed_back:
+            done = min(len(view), len(self._pushed_back))
+            view[:done] = self._pushed_back[:done]
+            self._pushed_back = self._pushed_back[done:]
+        while done < len(view):
+            count = self._channel.receive_into(view[done:])
+            if not count:
+                said = self._channel.stderr_tail()
+                raise OutcomeUnknownError(f"the agent at {self._place} is gone" + (f": {said}" if said else ""))
+            done += count
+        return view
+
+    def _refusal(self, header: dict[str, Any], *, path: str, doing: str) -> TransferError:
+        kind, what, seen = header.get("kind"), str(header.get("what")), str(header.get("path") or "")
+        name = path or seen
+        if kind == "os":
+            return refused(OSError(int(header["errno"]), what), path=name, place=self._place, doing=doing)
+        if kind == "damaged":
+            return DamagedError(f"{name!r} {what} (at {self._place}).", hint="Run the same command again.")
+        if kind == "fenced":
+            return FencedError(f"{name!r} at {self._place} {what}.")
+        return TransferError(f"cannot {doing} {name!r} at {self._place}: it {what}.")
+
+    def _nonsense(self, what: str) -> TransferError:
+        return TransferError(f"the agent at {self._place} sent {what}: the connection is not in order.")

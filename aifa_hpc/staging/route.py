@@ -1,0 +1,82 @@
+"""Where a copy really goes, once files and folders are told apart (the rule is in ``staging.location``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aifa_hpc.errors import InputError
+from aifa_hpc.manifest import manifest_name
+
+if TYPE_CHECKING:
+    from aifa_hpc.staging.endpoints.base import Endpoint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """From a folder to a folder.
+
+    Attributes:
+        source: The folder that is read.
+        destination: The folder that is written.
+        only: The one file of the source that is copied; empty for all.
+        name: What it shall be called.
+    """
+
+    source: Endpoint
+    destination: Endpoint
+    only: str = ""
+    name: str = ""
+
+    @property
+    def manifest(self) -> str:
+        """The manifest's name at the destination."""
+        return manifest_name(self.name)
+
+    @property
+    def place(self) -> str:
+        """What this copy writes, as the ledger names it."""
+        return f"{self.destination.identity}/{self.name}"
+
+
+def make_route(source: Endpoint, destination: Endpoint) -> Route:
+    """Looks at both ends.
+
+    Raises:
+        InputError: There is no source, it would be copied onto itself or into itself, or a folder onto a file.
+    """
+    kind = source.kind()
+    if kind == "absent":
+        raise InputError(f"{source} does not exist: nothing was copied.", hint="Check the path of the source.")
+    if kind == "file" and source.says_folder:
+        raise InputError(f"{source} is a file, not a folder.", hint="Write it without the final '/'.")
+    if kind == "file":
+        folder, only = source.split()
+        into = destination.says_folder or destination.kind() == "folder"
+        target, name = (destination, only) if into else destination.split()
+        route = Route(source=folder, destination=target, only=only, name=name)
+    else:
+        if destination.kind() == "file":
+            raise InputError(
+                f"{source} is a folder and {destination} is a file.", hint="Name a folder as the destination."
+            )
+        route = Route(source=source, destination=destination)
+    here, there = f"{route.source.identity}/{route.only}", route.place
+    if here == there or (not route.only and there.startswith(here)):
+        raise InputError(f"{destination} is {source} itself, or lies in it.", hint="Copy to another place.")
+    return route
+
+
+def manifest_of(place: Endpoint) -> tuple[Endpoint, str]:
+    """The folder with the data of a finished copy, and the name of its manifest there.
+
+    Raises:
+        InputError: Nothing is there.
+    """
+    kind = place.kind()
+    if kind == "absent":
+        raise InputError(f"{place} does not exist: there is nothing to verify.")
+    if kind == "folder":
+        return place, manifest_name()
+    folder, name = place.split()
+    return folder, manifest_name(name)
