@@ -96,6 +96,20 @@ def load_sites(config: Path | None = None) -> dict[str, Site]:
     return dict(profiles) | read_user_sites(text, label, profiles)
 
 
+def site_names(config: Path | None = None) -> tuple[str, ...]:
+    """Names of all sites, packaged ones first, none of them decoded.
+
+    Args:
+        config: Configuration folder; the user's own by default.
+
+    Raises:
+        InputError: The user's file is wrong.
+    """
+    profiles = Profiles()
+    text, label = _user_file(config)
+    return tuple(dict.fromkeys([*profiles, *_read_overlays(text, label, profiles)]))
+
+
 def load_site(name: str, config: Path | None = None) -> Site:
     """One site by name; other profiles are not decoded, but the user's file must be right as a whole.
 

@@ -18,6 +18,7 @@ from aifa_hpc.sites.load import (
     profile_names,
     read_profile,
     read_user_sites,
+    site_names,
     state_dir,
 )
 from aifa_hpc.sites.model import Access, Site
@@ -201,7 +202,7 @@ def test_a_user_adds_a_site(tmp_path: Path) -> None:
     ) == ("127.0.0.1", 2222, "fabric")
     assert ("test", PROFILES["jupiter"].partitions) == (sites["test"].name, sites["test"].partitions)
     assert PROFILES["jupiter"] == sites["jupiter"]
-    assert [*profile_names(), "test"] == list(sites)
+    assert [*profile_names(), "test"] == list(sites) == list(site_names(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aifa_hpc.sites.load import facts, load_sites, profile_names
-from aifa_hpc.sites.model import Fact, Site
 from aifa_hpc.sites.topology import cpu_mask, mask_cpus, parse_cpus
 from aifa_hpc.units import parse_memory, parse_size, parse_walltime
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from aifa_hpc.sites.model import Fact, Site
 
 SITES = load_sites()
 FACTS = [(f"{site.name}:{key}", fact) for site in SITES.values() for key, fact in facts(site)]
