@@ -129,9 +129,9 @@ class Connection:
         while True:
             self.poll()
             status = handle.refresh()
-            if seen is not None and status != last:
+            if seen is not None and (status.state, status.reason) != last:
                 seen(status)
-            last = status
+            last = (status.state, status.reason)
             if status.over:
                 return status
             if timeout is not None and self._monotonic() - begin >= timeout:

@@ -1,0 +1,47 @@
+# Two commands for newcomers: `make demo` and `make test`. Both make .venv by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints.txt
+
+.PHONY: demo test unit integration lint docs clusters-up clusters-down clean
+
+demo: $(VENV)/.demo
+	$(BIN)/aifa demo
+
+test: unit integration
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest tests
+
+# Real Slurm, real sshd, real S3: installs what is missing (as root) or says what it is.
+integration: $(VENV)/.test
+	$(BIN)/python -m integration.cluster needs --install
+	$(BIN)/python -m pytest integration
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Writes the command reference in README.md anew.
+docs: $(VENV)/.test
+	$(BIN)/python tests/readme.py --write
+
+clusters-up clusters-down: clusters-%: $(VENV)/.test
+	$(BIN)/python -m integration.cluster $*
+
+clean: 
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint: $(VENV)/.%: pyproject.toml tests/constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[demo$(EXTRA_$*)]'
+	touch $@
+
+EXTRA_test := ,test
+EXTRA_lint := ,lint,test
