@@ -1,0 +1,1 @@
+"""What needs a real Slurm, sshd or object store, and the tools that start them on this machine."""

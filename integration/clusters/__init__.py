@@ -1,0 +1,1 @@
+"""The parts of ``integration/cluster.py``: what a test cluster is made of, and where it runs."""

@@ -1,0 +1,340 @@
+"""The configuration of a test cluster, generated from the site's own profile.
+
+Pure: a :class:`Site` and a :class:`Layout` go in, the files of the cluster's ``/cluster`` folder come out. What users
+can see of the site (names, limits, refusals) is kept; what only administrators see is chosen for one small machine.
+Options are explained in slurm.conf(5), gres.conf(5), slurmdbd.conf(5) and sacctmgr(1).
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from integration.clusters.hosts import compress
+from integration.clusters.shape import Shape, main_node_type, qos_of_partition, reserved_cpus, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aifa_hpc.sites.model import NodeType, Partition, Qos, Site
+    from aifa_hpc.units import Walltime
+
+USER = "ada"
+STRANGER = "bob"
+_UIDS = {USER: 5001, STRANGER: 5002}
+_ACCOUNT = "project"
+PORTS = 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """Where a cluster listens.
+
+    Attributes:
+        port: First of ``PORTS`` free TCP ports in a row on the loopback interface.
+        ssh_address: Address sshd binds inside.
+        ssh_port: Port sshd binds inside; ``port`` by default.
+        declared: Declare the site's other nodes too.
+        native: For the Slurm of this machine's packages (22.05), not for the image's (24.11).
+    """
+
+    port: int
+    ssh_address: str = "127.0.0.1"
+    ssh_port: int = 0
+    declared: bool = True
+    native: bool = False
+
+
+def account_of(site: Site) -> str:
+    """The account that exists on the test cluster."""
+    return site.scheduler.account_example or _ACCOUNT
+
+
+def fill(path: str, site: Site, user: str = USER) -> str:
+    """A path of the profile for the test cluster's account and a user."""
+    account = account_of(site)
+    return path.replace("{account}", account).replace("{project}", account).replace("{user}", user)
+
+
+def workdir_of(site: Site) -> str:
+    """The folder for job folders: the profile's own, else the user's home."""
+    return fill(site.access.workdir or _home(site, USER) + "/aifa", site)
+
+
+def files(site: Site, layout: Layout) -> dict[str, str]:
+    """Every generated file by its path below ``/cluster``."""
+    shape = shape_of(site, declared=layout.declared)
+    return {
+        "settings": settings(site, layout, shape),
+        "slurm/slurm.conf": slurm_conf(site, layout, shape),
+        "slurm/gres.conf": gres_conf(site, shape),
+        "slurm/cgroup.conf": cgroup_conf(layout),
+        "slurm/slurmdbd.conf": slurmdbd_conf(layout),
+        "accounting": accounting(site),
+        "admin": admin(site, shape),
+        "users": users(site),
+        "folders": folders(site),
+    }
+
+
+def settings(site: Site, layout: Layout, shape: Shape) -> str:
+    """What the entrypoint reads as shell assignments."""
+    values = {
+        "CLUSTER": site.scheduler.cluster_name,
+        "HOSTNAME": host_name(site),
+        "SSH_ADDRESS": layout.ssh_address,
+        "SSH_PORT": str(layout.ssh_port or layout.port),
+        "DBD_PORT": str(layout.port + 1),
+        "NODES": " ".join(shape.daemons),
+        "DEVICES": " ".join(_devices(site.nodes[main_node_type(site)])),
+    }
+    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+
+
+def host_name(site: Site) -> str:
+    """The name of the login host inside."""
+    return f"{site.name}-login"
+
+
+def slurm_conf(site: Site, layout: Layout, shape: Shape) -> str:
+    """``slurm.conf``."""
+    host = host_name(site)
+    lines = [
+        f"ClusterName={site.scheduler.cluster_name}",
+        f"SlurmctldHost={host}(127.0.0.1)",
+        f"SlurmctldPort={layout.port + 2}",
+        "SlurmUser=slurm",
+        "AuthType=auth/munge",
+        "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny",
+        "SlurmctldPidFile=/run/cluster/slurmctld.pid",
+        "SlurmctldLogFile=/var/log/cluster/slurmctld.log",
+        "StateSaveLocation=/var/spool/slurmctld",
+        "SlurmdPidFile=/run/cluster/%n.pid",
+        "SlurmdLogFile=/var/log/cluster/slurmd-%n.log",
+        "SlurmdSpoolDir=/var/spool/slurmd/%n",
+        "SlurmdParameters=config_overrides",
+        "ProctrackType=proctrack/linuxproc",
+        "TaskPlugin=task/none",
+        "JobAcctGatherType=jobacct_gather/linux",
+        "JobAcctGatherFrequency=5",
+        "MpiDefault=none",
+        "PropagateResourceLimits=NONE",
+        "ReturnToService=2",
+        "SlurmdTimeout=30",
+        "SlurmctldTimeout=30",
+        "KillWait=5",
+        # Short, so that tests see jobs leave squeue and live on in sacct alone, as they do on the sites after minutes.
+        "MinJobAge=10",
+        "SchedulerType=sched/backfill",
+        "SchedulerParameters=bf_interval=5",
+        "SelectType=select/cons_tres",
+        "SelectTypeParameters=CR_Core_Memory",
+        "MailProg=/bin/true",
+        "GresTypes=gpu",
+        "AccountingStorageType=accounting_storage/slurmdbd",
+        "AccountingStorageHost=127.0.0.1",
+        f"AccountingStoragePort={layout.port + 1}",
+        "AccountingStorageTRES=gres/gpu",
+        "AccountingStorageEnforce=associations,limits,qos",
+        # Refuse at once what can never run, as the sites do; else such jobs wait for ever.
+        "EnforcePartLimits=ALL",
+    ]
+    if site.scheduler.max_array_size is not None:
+        lines.append(f"MaxArraySize={site.scheduler.max_array_size}")
+    lines += _node_lines(site, layout, shape)
+    lines += [_partition_line(name, partition, site, shape) for name, partition in site.partitions.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _node_lines(site: Site, layout: Layout, shape: Shape) -> list[str]:
+    lines = []
+    for kind, node in site.nodes.items():
+        names = [host for host, own in shape.types.items() if own == kind]
+        hardware = _hardware(node)
+        real = [host for host in names if host in shape.daemons]
+        rest = [host for host in names if host not in shape.daemons]
+        if real:
+            first = layout.port + 3
+            ports = f"{first}" if len(real) == 1 else f"[{first}-{first + len(real) - 1}]"
+            # The order of names fixes the ports: compress keeps it.
+            where = f"NodeAddr=127.0.0.1 NodeHostname={host_name(site)} Port={ports}"
+            lines.append(f"NodeName={compress(real)} {where} {hardware} State=UNKNOWN Weight=1")
+        if rest:
+            lines.append(f"NodeName={compress(rest)} NodeAddr=127.0.0.1 {hardware} State=DOWN Weight=100 Reason=declared")
+    return lines
+
+
+def _hardware(node: NodeType) -> str:
+    words = [
+        f"Sockets={node.sockets}",
+        f"CoresPerSocket={node.cpus // node.sockets}",
+        "ThreadsPerCore=1",
+        f"RealMemory={node.memory.mib}",
+    ]
+    if node.gpus:
+        words.append(f"Gres={_gres(node)}")
+    reserved = reserved_cpus(node)
+    if reserved:
+        words.append("CpuSpecList=" + ",".join(map(str, reserved)))
+    return " ".join(words)
+
+
+def _gres(node: NodeType) -> str:
+    return ":".join(["gpu", *([node.gpu_type] if node.gpu_type else []), str(node.gpus)])
+
+
+def _partition_line(name: str, partition: Partition, site: Site, shape: Shape) -> str:
+    default = site.qos.get(site.scheduler.default_qos or "")
+    own = site.qos.get(f"part_{name}")
+    words = [f"PartitionName={name}", f"Nodes={compress(shape.partitions[name])}"]
+    words.append(f"Default={'YES' if name == site.scheduler.default_partition else 'NO'}")
+    # A limit that a QOS carries is left to it: users then get the refusal they know from the site.
+    if not (default and _no_wider(default.max_time, partition.max_time)):
+        words.append(f"MaxTime={_time(partition.max_time)}")
+    if partition.default_time is not None:
+        words.append(f"DefaultTime={_time(partition.default_time)}")
+    by_qos = own is not None and own.max_nodes is not None
+    if partition.max_nodes is not None and not by_qos:
+        words.append(f"MaxNodes={partition.max_nodes}")
+    words.append("OverSubscribe=" + ("EXCLUSIVE" if partition.whole_node else "NO"))
+    if not partition.whole_node:
+        node = site.nodes[partition.node]
+        words.append(f"DefMemPerCPU={node.memory.mib // node.cpus}")
+    qos = qos_of_partition(name, partition, site)
+    if qos:
+        words.append(f"QOS={qos}")
+    if partition.by_appointment:
+        words.append("AllowGroups=root")
+    return " ".join([*words, "State=UP"])
+
+
+def _no_wider(limit: Walltime | None, other: Walltime) -> bool:
+    return limit is not None and limit <= other
+
+
+def _time(value: Walltime) -> str:
+    return str(value)
+
+
+def gres_conf(site: Site, shape: Shape) -> str:
+    """``gres.conf``: character devices that stand for the GPUs."""
+    node = site.nodes[main_node_type(site)]
+    lines = ["AutoDetect=off"]
+    if node.gpus:
+        kind = f" Type={node.gpu_type}" if node.gpu_type else ""
+        lines.append(f"NodeName={compress(shape.daemons)} Name=gpu{kind} File=/dev/fakegpu[0-{node.gpus - 1}]")
+    return "\n".join(lines) + "\n"
+
+
+def cgroup_conf(layout: Layout) -> str:
+    """``cgroup.conf``: nothing here uses cgroups, but 22.05 wants to load a plugin for them all the same."""
+    return f"CgroupPlugin={'cgroup/v1' if layout.native else 'disabled'}\n"
+
+
+def _devices(node: NodeType) -> list[str]:
+    return [f"/dev/fakegpu{number}" for number in range(node.gpus)]
+
+
+def slurmdbd_conf(layout: Layout) -> str:
+    """``slurmdbd.conf``; the database knows the slurm user by its socket, so there is no password."""
+    lines = [
+        "AuthType=auth/munge",
+        "DbdHost=localhost",
+        "DbdAddr=127.0.0.1",
+        f"DbdPort={layout.port + 1}",
+        "SlurmUser=slurm",
+        "PidFile=/run/cluster/slurmdbd.pid",
+        "LogFile=/var/log/cluster/slurmdbd.log",
+        "StorageType=accounting_storage/mysql",
+        "StorageHost=localhost",
+        "StorageUser=slurm",
+        "StorageLoc=slurm_acct_db",
+        "CommunicationParameters=NoInAddrAny",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def accounting(site: Site) -> str:
+    """sacctmgr commands: QOS, the account, its user. The stranger stays without an association."""
+    account = account_of(site)
+    lines = [f"add cluster {site.scheduler.cluster_name}"]
+    qos = dict(site.qos)
+    for name, partition in site.partitions.items():
+        key = qos_of_partition(name, partition, site)
+        if key:
+            lines.append(_qos_line(key, qos.pop(key, None), partition))
+    lines += [_qos_line(key, limits, None) for key, limits in qos.items()]
+    usable = [key for key in qos if not key.startswith("part_")] or ["normal"]
+    default = site.scheduler.default_qos or usable[0]
+    grants = f"qos={','.join(usable)} defaultqos={default}"
+    lines.append(f"add account {account} Description=test Organization=test")
+    lines.append(f"modify account {account} set {grants}")
+    lines.append(f"add user {USER} account={account}")
+    return "\n".join(lines) + "\n"
+
+
+def _qos_line(name: str, qos: Qos | None, partition: Partition | None) -> str:
+    """A partition's limits per user over those of the QOS of its name."""
+    limits: dict[str, str] = {}
+    running = submitted = None
+    if qos is not None:
+        running, submitted = qos.max_running, qos.max_submitted
+        if qos.max_time is not None:
+            limits["MaxWall"] = _time(qos.max_time)
+        if qos.max_nodes is not None:
+            limits["MaxTRESPerJob"] = f"node={qos.max_nodes}"
+    if partition is not None:
+        running, submitted = partition.max_running or running, partition.max_submitted or submitted
+    if running is not None:
+        limits["MaxJobsPerUser"] = str(running)
+    if submitted is not None:
+        limits["MaxSubmitJobsPerUser"] = str(submitted)
+    values = " ".join(f"{key}={value}" for key, value in limits.items())
+    # Slurm makes `normal` by itself.
+    verb = f"modify qos {name} set" if name == "normal" else f"add qos {name}"
+    return f"{verb} Flags=DenyOnLimit {values}".rstrip()
+
+
+def admin(site: Site, shape: Shape) -> str:
+    """Commands for the running controller: standing reservations, which last until the cluster goes."""
+    lines = []
+    for name, reservation in site.reservations.items():
+        words = [
+            f"ReservationName={name}",
+            f"PartitionName={reservation.partition}",
+            f"Nodes={compress(shape.reserved[name])}",
+            f"Accounts={account_of(site)}",
+            "StartTime=now",
+            "Duration=UNLIMITED",
+            "Flags=IGNORE_JOBS",
+        ]
+        lines.append("scontrol create reservation " + shlex.join(words))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def users(site: Site) -> str:
+    """``NAME UID HOME GROUP...``; only the user is in the project's group."""
+    groups = {USER: (account_of(site),), STRANGER: ()}
+    rows = [(name, str(_UIDS[name]), _home(site, name), *groups[name]) for name in groups]
+    return _rows(rows)
+
+
+def _home(site: Site, user: str) -> str:
+    area = site.areas.get("home")
+    return fill(area.path, site, user) if area else f"/home/{user}"
+
+
+def folders(site: Site) -> str:
+    """``MODE OWNER GROUP PATH`` of every project area, then of the work folder's parent."""
+    account = account_of(site)
+    rows = []
+    for name, area in site.areas.items():
+        if name != "home" and area.path.startswith("/"):
+            rows.append(("2770", "root", account, fill(area.path, site)))
+    rows.append(("2770", USER, account, workdir_of(site)))
+    return _rows(rows)
+
+
+def _rows(rows: Iterable[tuple[str, ...]]) -> str:
+    return "".join(" ".join(row) + "\n" for row in rows)
