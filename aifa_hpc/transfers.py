@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aifa_hpc.cluster import open_transport
 from aifa_hpc.jobs.check import require_open
 from aifa_hpc.privacy.gate import clear
-from aifa_hpc.sites.load import load_site, load_sites, state_dir
+from aifa_hpc.sites.load import load_site, site_names, state_dir
 from aifa_hpc.staging.engine import Summary, copy
 from aifa_hpc.staging.ledger import Ledger
 from aifa_hpc.staging.location import Location, parse_location
@@ -36,7 +36,7 @@ def stage(source: str, destination: str, *, data_class: str | None = None, progr
         TransferError: It stopped; what was verified stays.
         TransportError: A site cannot be reached.
     """
-    names = load_sites()
+    names = site_names()
     origin, target = parse_location(source, names), parse_location(destination, names)
     clearance = clear(data_class, outgoing=target.kind != "local")
     with ExitStack() as stack:
@@ -53,7 +53,7 @@ def prove(destination: str) -> Report:
         TransportError: The site cannot be reached.
     """
     with ExitStack() as stack:
-        return verify(_open(parse_location(destination, load_sites()), stack))
+        return verify(_open(parse_location(destination, site_names()), stack))
 
 
 def _open(location: Location, stack: ExitStack) -> Endpoint:

@@ -103,14 +103,13 @@ def merge(previous: Status, answer: Answer, job: str, token: str, now: datetime.
     if accounted is not None and is_terminal(accounted.state):
         if accounted.state in _REQUEUED_FROM and absent < SETTLE:
             return _lagging(previous, absent_since, f"ended as {accounted.state}; sites often requeue such jobs")
-        return _ended(accounted, sentinel)
+        return _ended(accounted, sentinel, "sacct")
     if answer.queue is None:
         if accounted is not None and answer.accounting is not None:
             return _from(accounted, "sacct")
         return replace(previous, reason=_silence(answer))
     if queued is not None and (answer.accounting is None or absent >= SETTLE):
-        code = sentinel.code if sentinel else None
-        return replace(_from(queued, "squeue"), exit=None if code is None else ExitStatus(code))
+        return _ended(queued, sentinel, "squeue")
     if sentinel is not None and absent >= SETTLE:
         state = COMPLETED if sentinel.code == 0 else "FAILED"
         reason = "accounting never showed its end; the script's own exit record does"
@@ -136,12 +135,14 @@ def _from(record: JobRecord, proof: str) -> Status:
     )
 
 
-def _ended(record: JobRecord, sentinel: Sentinel | None) -> Status:
-    status = _from(record, "sacct")
-    if status.ok and sentinel is not None and sentinel.code != 0:
-        reason = f"its script ended with exit code {sentinel.code}, whatever accounting says"
+def _ended(record: JobRecord, sentinel: Sentinel | None, proof: str) -> Status:
+    status = _from(record, proof)
+    if sentinel is None:
+        return status
+    if status.ok and sentinel.code != 0:
+        reason = f"its script ended with exit code {sentinel.code}, whatever Slurm says"
         return replace(status, state="FAILED", exit=ExitStatus(sentinel.code), reason=reason, proof="sentinel")
-    return status
+    return status if status.exit is not None else replace(status, exit=ExitStatus(sentinel.code))
 
 
 def _lagging(previous: Status, absent_since: datetime.datetime, reason: str) -> Status:
