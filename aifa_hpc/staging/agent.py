@@ -91,7 +91,7 @@ class Agent:
         )
 
     def _do_begin(self, call: int, header: Dict[str, Any]) -> None:
-        self._files.begin(raw(header["path"]))
+        self._files.begin(raw(header["partial"]))
         self._send(REPLY, call, {})
 
     def _do_rename(self, call: int, header: Dict[str, Any]) -> None:
@@ -261,4 +261,7 @@ def main() -> None:
     widen(0)
     widen(sink.fileno())
     with open(0, "rb", buffering=0, closefd=False) as source:
-        Agent(source, sink).serve()
+        try:
+            Agent(source, sink).serve()
+        except BrokenPipeError:
+            return  # who asked is gone: nobody is left to be told

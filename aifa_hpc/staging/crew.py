@@ -109,6 +109,7 @@ class Crew:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._lock = threading.Lock()
+        self._without_lane = 0
         self._threads = [
             threading.Thread(target=self._work, name=f"aifa-lane-{number}", daemon=True) for number in range(lanes)
         ]
@@ -155,8 +156,17 @@ class Crew:
 
     def _work(self) -> None:
         try:
-            with self._source.lane() as source, self._destination.lane() as destination:
-                _Worker(self, source, destination).run()
+            with contextlib.ExitStack() as stack:
+                try:
+                    lanes = [stack.enter_context(place.lane()) for place in (self._source, self._destination)]
+                except (TransportError, TransferError):
+                    # A server may allow fewer than we would like: the others go on without this one.
+                    with self._lock:
+                        self._without_lane += 1
+                        if self._without_lane < len(self._threads):
+                            return
+                    raise
+                _Worker(self, *lanes).run()
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits in finish()
             with self._lock:
                 self._error = self._error or error

@@ -32,6 +32,17 @@ class FencedError(TransferError):
     """Another transfer took the partial file over."""
 
 
+def unable(*, kind: str, what: str, path: str, place: str, doing: str) -> TransferError:
+    """A refusal that is not the operating system's, by the kinds of ``staging.files.Refused``."""
+    if kind == "damaged":
+        return DamagedError(f"{path!r} {what} (at {place}).", hint=_AGAIN)
+    if kind == "fenced":
+        return FencedError(
+            f"{path!r} at {place} {what}.", hint="When no other copy is running, run the same command again."
+        )
+    return TransferError(f"cannot {doing} {path!r} at {place}: it {what}.")
+
+
 def refused(error: OSError, *, path: str, place: str, doing: str) -> TransferError:
     """An operating system's error, explained."""
     number = error.errno or 0

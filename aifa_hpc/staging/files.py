@@ -150,7 +150,11 @@ class Files:
 
     def open_partial(self, path: bytes) -> int:
         """A partial file that exists, for writing at any place."""
-        return os.open(self.full(path), os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            return os.open(self.full(path), os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError as error:
+            what = "was taken over by another copy, or somebody removed its partial file"
+            raise Refused("fenced", what, path) from error
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Takes a partial file over: whoever wrote to the old name no longer can."""

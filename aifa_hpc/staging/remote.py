@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.command import Command
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, ParseError, TransferError
-from aifa_hpc.staging.failures import DamagedError, FencedError, refused
+from aifa_hpc.staging.failures import refused, unable
 from aifa_hpc.staging.wire import PREFIX, Kind, Prefix, after_magic, decode_header, decode_prefix, encode
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Remote:
         self._place = place
         self._python = python
         self._calls = 0
+        self._waiting: set[int] = set()
         self._answers: dict[int, tuple[Kind, dict[str, Any]]] = {}
         try:
             self._channel: Channel = transport.open(agent_command(python))
@@ -85,15 +86,25 @@ class Remote:
         self._pushed_back = b""
         try:
             self._hear_hello()
-            self.root = root
-            self.call("root", root=root)
+            self.enter(root)
         except BaseException:
             self._channel.close()
             raise
 
+    @property
+    def in_order(self) -> bool:
+        """Nothing is under way: all calls were answered, and nothing broke."""
+        return not self._waiting
+
+    def enter(self, root: str) -> None:
+        """From now on paths are relative to that folder."""
+        self.call("root", path=root, root=root)
+        self.root = root
+
     def ask(self, op: str, **words: Any) -> int:
         """Sends a call and returns its number."""
         self._calls += 1
+        self._waiting.add(self._calls)
         self._send(Kind.CALL, self._calls, {"op": op, **words})
         return self._calls
 
@@ -201,6 +212,8 @@ class Remote:
             header = decode_header(self._exactly(memoryview(bytearray(prefix.header))))
         except ParseError as error:
             raise self._nonsense(error.message) from error
+        if prefix.kind is not Kind.DATA:
+            self._waiting.discard(prefix.call)
         return prefix, header
 
     def _exactly(self, view: memoryview) -> memoryview:
@@ -222,11 +235,7 @@ class Remote:
         name = path or seen
         if kind == "os":
             return refused(OSError(int(header["errno"]), what), path=name, place=self._place, doing=doing)
-        if kind == "damaged":
-            return DamagedError(f"{name!r} {what} (at {self._place}).", hint="Run the same command again.")
-        if kind == "fenced":
-            return FencedError(f"{name!r} at {self._place} {what}.")
-        return TransferError(f"cannot {doing} {name!r} at {self._place}: it {what}.")
+        return unable(kind=str(kind), what=what, path=name, place=self._place, doing=doing)
 
     def _nonsense(self, what: str) -> TransferError:
         return TransferError(f"the agent at {self._place} sent {what}: the connection is not in order.")

@@ -7,10 +7,10 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
-from aifa_hpc.errors import InputError, TransferError
+from aifa_hpc.errors import InputError
 from aifa_hpc.manifest import safe_path
 from aifa_hpc.staging.endpoints.base import Done, Endpoint, Feed, Lane, Pending, Reading
-from aifa_hpc.staging.failures import FencedError, refused
+from aifa_hpc.staging.failures import refused, unable
 from aifa_hpc.staging.files import PART_SUFFIX, Files, Refused, datasync, raw, text, write_all
 from aifa_hpc.staging.model import Found, Kind, Part, Partial, PartSum, Target, partial_path, read_partial
 
@@ -149,8 +149,8 @@ def told(doing: str, path: str, place: str) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        name = text(error.path) or path
-        raise TransferError(f"cannot {doing} {name!r} at {place}: it {error.what}.") from error
+        name = path or text(error.path)
+        raise unable(kind=error.kind, what=error.what, path=name, place=place, doing=doing) from error
     except OSError as error:
         seen = error.filename if isinstance(error.filename, bytes) else b""
         name = path if not seen or seen.endswith(PART_SUFFIX) else text(seen)
@@ -181,12 +181,8 @@ class _LocalLane(Lane):
         return _LocalReading(self._files, path, part, self._place)
 
     def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
-        try:
+        with told("write", partial.path, self._place):
             fd = self._files.open_partial(raw(partial_path(partial.path, partial.token)))
-        except FileNotFoundError as error:
-            raise fenced(partial, self._place) from error
-        except OSError as error:
-            raise refused(error, path=partial.path, place=self._place, doing="write") from error
         try:
             self._pour(fd, feed, part.offset, partial.path)
             with told("write", partial.path, self._place):
@@ -212,10 +208,8 @@ class _LocalLane(Lane):
 
     def publish(self, partial: Partial, target: Target) -> Found:
         name = raw(partial_path(partial.path, partial.token))
-        try:
+        with told("publish", target.path, self._place):
             fd = self._files.open_partial(name)
-        except FileNotFoundError as error:
-            raise fenced(partial, self._place) from error
         return self._name(fd, name, target)
 
     def close(self) -> None:
@@ -232,11 +226,3 @@ class _LocalLane(Lane):
             return found_of(
                 self._files.publish(fd, partial, raw(target.path), target.size, target.mtime_ns, target.executable)
             )
-
-
-def fenced(partial: Partial, place: str) -> FencedError:
-    """Our partial file is gone: somebody else has it, or removed it."""
-    return FencedError(
-        f"the partial file of {partial.path!r} at {place} is gone: another copy took it over, or somebody removed it.",
-        hint="Wait until the other copy is done, then run the same command again.",
-    )

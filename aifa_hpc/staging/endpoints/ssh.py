@@ -1,0 +1,285 @@
+"""Files of a machine behind a transport, by the remote agent: several conversations side by side over one login."""
+
+from __future__ import annotations
+
+import posixpath
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from aifa_hpc.errors import InputError
+from aifa_hpc.manifest import safe_path
+from aifa_hpc.staging.endpoints.base import Endpoint, Feed, Lane, Pending, Reading
+from aifa_hpc.staging.endpoints.local import found_of, partials_of
+from aifa_hpc.staging.files import CHUNK
+from aifa_hpc.staging.model import Found, Part, Partial, PartSum, Target, partial_path
+from aifa_hpc.staging.remote import Remote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from aifa_hpc.staging.model import Kind
+    from aifa_hpc.transport.base import Transport
+
+_SUMS_BATCH = 256
+"""Files whose hashes are asked for in one call."""
+
+
+class SSHEndpoint(Endpoint):
+    """A folder or file of a machine that a transport reaches; nothing is installed there.
+
+    Args:
+        transport: The way there; it stays the caller's and is not closed. Or the conversations of another endpoint.
+        root: Absolute path; a final ``/`` says that it is meant as a folder.
+        channels: Conversations for data; each moves at most one SSH window (2 MiB) in a round trip.
+        python: Python 3.6 or newer over there.
+        label: What the machine is called, in messages and in the ledger: a site's name.
+
+    Raises:
+        InputError: The path is not absolute.
+    """
+
+    def __init__(
+        self,
+        transport: Transport | Conversations,
+        root: str,
+        *,
+        channels: int = 4,
+        python: str = "python3",
+        label: str = "remote",
+    ) -> None:
+        if not root.startswith("/") or "\0" in root:
+            raise InputError(f"{root!r} at {label}: a path on another machine is absolute.")
+        if channels < 1:
+            raise InputError(f"channels = {channels}: at least one is needed to carry anything.")
+        self._folder = root.endswith("/")
+        self._root = posixpath.normpath("/" + root.lstrip("/"))
+        self._label = label
+        self.lanes = channels
+        self.identity = f"ssh://{label}{self._root}"
+        if not isinstance(transport, Conversations):
+            transport = Conversations(transport, python=python, place=label)
+        self._pool = transport
+
+    def __str__(self) -> str:
+        return f"{self._label}:{self._root}"
+
+    @property
+    def says_folder(self) -> bool:
+        """Written with a final ``/``."""
+        return self._folder
+
+    def kind(self) -> Kind:
+        """What is there."""
+        with self._remote() as remote:
+            kind: Kind = remote.call("root", root=self._root, path=self._root)["kind"]
+            return kind
+
+    def split(self) -> tuple[SSHEndpoint, str]:
+        """The folder above, and the name in it."""
+        folder, name = posixpath.split(self._root)
+        if not name:
+            raise InputError(f"{self} cannot be the name of a file.")
+        return SSHEndpoint(self._pool, folder, channels=self.lanes, label=self._label), name
+
+    def scan(self) -> Iterator[Found]:
+        """All files below."""
+        with self._remote() as remote:
+            yield from map(found_of, remote.rows("scan", path="", doing="list"))
+
+    def stat(self, paths: Sequence[str]) -> list[Found | None]:
+        """What is at each path."""
+        with self._remote() as remote:
+            rows = remote.call("stat", paths=list(paths))["rows"]
+        return [found_of(row) if row is not None else None for row in rows]
+
+    def sums(self, wanted: Iterable[tuple[str, Sequence[Part]]], *, md5: bool = False) -> Iterator[list[PartSum]]:
+        """Hashes parts where they are."""
+        batch: list[tuple[str, Sequence[Part]]] = []
+        for item in wanted:
+            batch.append(item)
+            if len(batch) == _SUMS_BATCH:
+                yield from self._sums(batch, md5=md5)
+                batch = []
+        if batch:
+            yield from self._sums(batch, md5=md5)
+
+    def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
+        """What a partial file holds."""
+        return next(self.sums([(partial_path(partial.path, partial.token), parts)]))
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """A small file."""
+        found = self.stat([path])[0]
+        if found is None or found.size < 0:
+            return None
+        with self.lane() as lane:
+            return b"".join(bytes(view) for view in lane.read(path, Part(index=0, offset=0, length=found.size)))
+
+    def partials(self, folders: Sequence[str]) -> list[Partial]:
+        """Partial files in these folders."""
+        with self._remote() as remote:
+            rows = remote.call("find", doing="list", items=[(folder, ".") for folder in folders])["rows"]
+        return partials_of(rows)
+
+    def begin(self, path: str, size: int, token: str) -> Partial:
+        """A new partial file."""
+        del size  # it grows
+        with self._remote() as remote:
+            remote.call("begin", path, "create", partial=partial_path(safe_path(path), token))
+        return Partial(path=path, token=token)
+
+    def adopt(self, partial: Partial, token: str) -> Partial:
+        """Takes a partial file over."""
+        old, new = partial_path(partial.path, partial.token), partial_path(partial.path, token)
+        with self._remote() as remote:
+            remote.call("rename", partial.path, "take over the partial file of", old=old, new=new)
+        return Partial(path=partial.path, token=token, size=partial.size)
+
+    def discard(self, partials: Sequence[Partial]) -> None:
+        """Removes partial files."""
+        if partials:
+            with self._remote() as remote:
+                paths = [partial_path(partial.path, partial.token) for partial in partials]
+                remote.call("remove", partials[0].path, "remove partial files of", paths=paths)
+
+    def settle(self, folders: Sequence[str]) -> None:
+        """Syncs these folders."""
+        with self._remote() as remote:
+            remote.call("sync", doing="sync", folders=list(folders))
+
+    def lane(self) -> Lane:
+        """A way for one thread."""
+        return _SSHLane(self._pool, self._pool.take(self._root), self)
+
+    def close(self) -> None:
+        """Ends the conversations."""
+        self._pool.close()
+
+    @contextmanager
+    def _remote(self) -> Iterator[Remote]:
+        remote = self._pool.take(self._root)
+        try:
+            yield remote
+        finally:
+            self._pool.give(remote)
+
+    def _sums(self, batch: Sequence[tuple[str, Sequence[Part]]], *, md5: bool) -> Iterator[list[PartSum]]:
+        items = [(path, [(part.offset, part.length) for part in parts]) for path, parts in batch]
+        with self._remote() as remote:
+            rows = remote.rows("sums", path="", doing="read", items=items, md5=md5)
+            for _, parts in batch:
+                found = [next(rows)[1] for _ in parts]
+                yield [
+                    PartSum(blocks=tuple(map(bytes.fromhex, blocks)), md5=bytes.fromhex(digest))
+                    for blocks, digest in found
+                ]
+            for _ in rows:  # to the end of the answer
+                raise AssertionError("more digests than were asked for")
+
+
+class Conversations:
+    """Conversations that are idle, by all endpoints that share them."""
+
+    def __init__(self, transport: Transport, *, python: str, place: str) -> None:
+        self._transport, self._python, self._place = transport, python, place
+        self._idle: list[Remote] = []
+        self._lock = threading.Lock()
+
+    def take(self, root: str) -> Remote:
+        """One whose paths are relative to that folder."""
+        with self._lock:
+            remote = self._idle.pop() if self._idle else None
+        if remote is None:
+            return Remote(self._transport, root, python=self._python, place=self._place)
+        if remote.root != root:
+            try:
+                remote.enter(root)
+            except BaseException:
+                remote.close()
+                raise
+        return remote
+
+    def give(self, remote: Remote) -> None:
+        """Takes one back; one that is in the middle of something is of no more use."""
+        if not remote.in_order:
+            remote.close()
+            return
+        with self._lock:
+            self._idle.append(remote)
+
+    def close(self) -> None:
+        """Ends all that are idle."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for remote in idle:
+            remote.close()
+
+
+class _SSHReading(Reading):
+    def __init__(self, remote: Remote, path: str, part: Part, buffer: memoryview) -> None:
+        self._remote, self._path, self._buffer = remote, path, buffer
+        self._call = remote.ask("read", path=path, offset=part.offset, length=part.length)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for item in self._remote.data(self._call, self._buffer, path=self._path, doing="read"):
+            if isinstance(item, memoryview):
+                yield item
+            else:
+                self.pin = item["pin"]
+                self.claimed = tuple(map(bytes.fromhex, item["blocks"]))
+
+
+class _Answer(Pending):
+    def __init__(self, remote: Remote, call: int, path: str) -> None:
+        self._remote, self._call, self._path = remote, call, path
+
+    def wait(self) -> Found | None:
+        header = self._remote.answer(self._call, path=self._path, doing="write")
+        return found_of(header["row"]) if "row" in header else None
+
+
+class _SSHLane(Lane):
+    def __init__(self, pool: Conversations, remote: Remote, endpoint: SSHEndpoint) -> None:
+        self._pool, self._remote, self._endpoint = pool, remote, endpoint
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._open = True
+
+    def read(self, path: str, part: Part) -> Reading:
+        return _SSHReading(self._remote, path, part, self._buffer)
+
+    def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
+        call = self._remote.ask("write", partial=partial_path(partial.path, partial.token), offset=part.offset)
+        return self._pour(call, partial.path, feed)
+
+    def store(self, target: Target, feed: Feed) -> Pending:
+        call = self._remote.ask(
+            "store",
+            partial=partial_path(safe_path(target.path), target.token),
+            path=target.path,
+            size=target.size,
+            mtime_ns=target.mtime_ns,
+            executable=target.executable,
+        )
+        return self._pour(call, target.path, feed)
+
+    def publish(self, partial: Partial, target: Target) -> Found:
+        call = self._remote.ask(
+            "publish",
+            partial=partial_path(partial.path, partial.token),
+            path=target.path,
+            size=target.size,
+            mtime_ns=target.mtime_ns,
+            executable=target.executable,
+        )
+        return found_of(self._remote.answer(call, path=target.path, doing="publish")["row"])
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._pool.give(self._remote)
+
+    def _pour(self, call: int, path: str, feed: Feed) -> Pending:
+        self._remote.pour(call, feed)
+        self._remote.end(call, feed.sum.blocks)
+        return _Answer(self._remote, call, path)
