@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0415 - imported where it is used, so that programs without it start faster
 """A scheduler inside the library: Slurm's commands answered by running batch scripts as processes of this machine.
 
 It lets everything above a transport be tried and tested without a cluster. It is not Slurm: :data:`NOTICE` says what it

@@ -41,9 +41,7 @@ def exported(environ: Mapping[str, str], export: str | None) -> dict[str, str]:
     words = split_export(export or "ALL")
     if words[0].upper() == "ALL":
         found, words = dict(environ), words[1:]
-        # "ALL: all user environment variables will be loaded and will take precedence over any explicitly given"
-        given = {word.partition("=")[0]: word.partition("=")[2] for word in words if "=" in word}
-        return given | found
+        return found | {word.partition("=")[0]: word.partition("=")[2] for word in words if "=" in word}
     found = {name: value for name, value in environ.items() if name.startswith("SLURM_")}
     if words[0].upper() in {"NONE", "NIL"}:
         return found

@@ -1,3 +1,5 @@
+# ruff: noqa: PTH112, PTH123, PTH208 - every call starts a Python, and pathlib would slow that
+# ruff: noqa: PLC0415 - imported where it is used, so that programs without it start faster
 """Processes of this machine: who is alive, who descends from whom, and how to end them all.
 
 Linux is read through ``/proc``; elsewhere (macOS) ``ps`` answers the same questions.
@@ -117,7 +119,7 @@ def spawn_detached(argv: list[str]) -> None:
                 os.dup2(null, number)
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             os.chdir("/")
-            os.execv(argv[0], argv)
+            os.execv(argv[0], argv)  # noqa: S606 - no shell is what is wanted
     finally:
         os._exit(0)  # whatever happened, the copy must not go on with the caller's work
 

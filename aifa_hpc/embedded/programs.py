@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0415 - imported where it is used, so that programs without it start faster
 """Which function answers for which program; each is imported only when it is called."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0415 - imported where it is used, so that programs without it start faster
 """What sbatch is asked for: the ``#SBATCH`` lines, the command line over them, and the values they stand for.
 
 Names, defaults and spellings are those of sbatch(1) of Slurm 22.05. Options that mean nothing on one machine

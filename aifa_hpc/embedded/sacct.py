@@ -138,15 +138,16 @@ _FIELDS: dict[str, tuple[str, int, Callable[[Line], object]]] = {
     "user": ("User", 9, lambda line: line.of_job(line.job.request.user)),
     "workdir": ("WorkDir", 20, lambda line: line.of_job(line.job.request.chdir)),
 }
-_UNMEASURED = {
-    name.lower(): name
-    for name in (
-        "AdminComment AllocTRES AveCPU AveDiskRead AveDiskWrite AveRSS AveVMSize ConsumedEnergy ConsumedEnergyRaw "
-        "Constraints Container CPUTime Flags Layout MaxDiskRead MaxDiskWrite MaxPages MaxRSS MaxRSSNode MaxRSSTask "
-        "MaxVMSize MinCPU Planned ReqTRES Reserved SubmitLine Suspended SystemComment SystemCPU TotalCPU "
-        "TRESUsageInAve TRESUsageInMax TRESUsageInTot TRESUsageOutMax TRESUsageOutTot UserCPU WCKey"
-    ).split()
-}
+# fmt: off
+_UNMEASURED = {name.lower(): name for name in (
+    "AdminComment", "AllocTRES", "AveCPU", "AveDiskRead", "AveDiskWrite", "AveRSS", "AveVMSize",
+    "ConsumedEnergy", "ConsumedEnergyRaw", "Constraints", "Container", "CPUTime", "Flags", "Layout",
+    "MaxDiskRead", "MaxDiskWrite", "MaxPages", "MaxRSS", "MaxRSSNode", "MaxRSSTask", "MaxVMSize", "MinCPU",
+    "Planned", "ReqTRES", "Reserved", "SubmitLine", "Suspended", "SystemComment", "SystemCPU", "TotalCPU",
+    "TRESUsageInAve", "TRESUsageInMax", "TRESUsageInTot", "TRESUsageOutMax", "TRESUsageOutTot", "UserCPU",
+    "WCKey",
+)}
+# fmt: on
 """Fields that the real sacct knows and nothing measures here: empty columns."""
 
 
@@ -278,8 +279,7 @@ def _text(
 ) -> str:
     rows = [[heading for heading, _, _ in columns]] if "noheader" not in options else []
     ruled = bool(rows)
-    for line in lines:
-        rows.append([cluster if heading == "Cluster" else str(value(line)) for heading, _, value in columns])
+    rows += [[cluster if heading == "Cluster" else str(value(line)) for heading, _, value in columns] for line in lines]
     bar = options.get("delimiter", "|")
     if "parsable2" in options or "parsable" in options:
         tail = bar if "parsable" in options else ""

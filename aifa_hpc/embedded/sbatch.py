@@ -1,7 +1,9 @@
+# ruff: noqa: PTH103, PTH109, PTH118, PTH119, PTH123 - every call starts a Python, and pathlib would slow that
 """sbatch: turns a script into a waiting job, or says in Slurm's words why not."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pwd
@@ -57,7 +59,7 @@ def main(settings: Settings, argv: Sequence[str]) -> int:
         )
         return 0
     store = Store(settings.database)
-    number = submit(store, settings, request, options, script, line.words[1:])
+    number = submit(store, settings, request, options=options, script=script, words=line.words[1:])
     settle(store, settings)
     print(number if "parsable" in options else f"Submitted batch job {number}")  # noqa: T201 - a command
     if "wait" in options:
@@ -142,7 +144,7 @@ def build(options: Mapping[str, str], settings: Settings, here: str) -> Request:
 
 
 def submit(
-    store: Store, settings: Settings, request: Request, options: Mapping[str, str], script: str, words: Sequence[str]
+    store: Store, settings: Settings, request: Request, *, options: Mapping[str, str], script: str, words: Sequence[str]
 ) -> int:
     """Writes the job or the tasks of its array into the database; returns the id."""
     tasks: list[int] = []
@@ -151,7 +153,7 @@ def submit(
         tasks, limit = read_array(options["array"], settings.max_array_size)
     table = asdict(request)
     if tasks:
-        step = min((after - before for before, after in zip(tasks, tasks[1:], strict=False)), default=1)
+        step = min((after - before for before, after in itertools.pairwise(tasks)), default=1)
         table |= {
             "array_limit": limit,
             "array_text": options["array"],

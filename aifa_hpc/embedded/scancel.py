@@ -51,18 +51,21 @@ def main(settings: Settings, argv: Sequence[str]) -> int:
     if not words:
         jobs = [(job, None) for job in store.jobs("state IN (?, ?)", (PENDING, RUNNING))]
     for job, step in jobs:
-        if not _matches(job, options):
-            continue
-        if step is not None:
-            _signal_step(store, job, step, number or signal.SIGTERM)
-        elif number is None:
-            cancel(store, job)
-        elif job.state == RUNNING:
-            _signal_job(store, job, number, options)
+        if _matches(job, options):
+            _end(store, job, step, number, options)
     settle(store, settings)
     if complaints and "quiet" not in options:
         raise Refusal(*complaints)
     return 1 if complaints else 0
+
+
+def _end(store: Store, job: Job, step: str | None, number: int | None, options: dict[str, str]) -> None:
+    if step is not None:
+        _signal_step(store, job, step, number or signal.SIGTERM)
+    elif number is None:
+        cancel(store, job)
+    elif job.state == RUNNING:
+        _signal_job(store, job, number, options)
 
 
 def cancel(store: Store, job: Job) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: PTH110, PTH118 - every call starts a Python, and pathlib would slow that
 """scontrol: host lists, jobs and partitions shown; jobs held, released and requeued."""
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from aifa_hpc.errors import ParseError
 from aifa_hpc.slurm.hostlist import compress_hostlist, expand_hostlist
 
 from . import processes
+from .environment import batch_values, file_name
 from .schedule import requeue, settle
 from .settings import NOTICE
 from .show import elapsed, moment, nodes, raw_id, span
@@ -47,7 +49,8 @@ def main(settings: Settings, argv: Sequence[str]) -> int:
     if command not in changes or not rest:
         raise Refusal(
             f"invalid keyword: {command}",
-            "The embedded scheduler knows: show hostnames|hostlist|job|partition|node|config, ping, hold, release, requeue",
+            "The embedded scheduler knows: show hostnames|hostlist|job|partition|node|config, ping, hold, release and "
+            "requeue.",
         )
     store = Store(settings.database)
     for word in ",".join(rest).split(","):
@@ -139,27 +142,29 @@ def _job(settings: Settings, job: Job) -> str:
     request, now = job.request, time.time()
     array = f" ArrayJobId={job.base} ArrayTaskId={job.array_task}" if job.array_id is not None else ""
     end = job.ended or (job.started + request.time_limit * settings.minute if job.started else None)
+    exit_, cpus = f"{job.exit_code}:{job.exit_signal}", request.cpus_per_task or 1
+    values = batch_values(request, job=job.id, base=job.base, task=job.array_task)
+    output = os.path.join(request.chdir, file_name(request.output, values))
+    errors = os.path.join(request.chdir, file_name(request.error, values)) if request.error else output
     lines = [
         f"JobId={raw_id(job)}{array} JobName={job.name}",
         f"UserId={request.user}({request.uid}) GroupId={request.user}({request.uid}) MCS_label=N/A",
         f"Priority={0 if job.held else 1} Nice=0 Account={request.account or '(null)'} QOS={request.qos or 'normal'}",
         f"JobState={job.shown_state} Reason={job.reason} Dependency={dependency(job)}",
-        f"Requeue={int(request.requeue)} Restarts={job.restarts} BatchFlag=1 Reboot=0 "
-        f"ExitCode={job.exit_code}:{job.exit_signal}",
+        f"Requeue={int(request.requeue)} Restarts={job.restarts} BatchFlag=1 Reboot=0 ExitCode={exit_}",
         f"RunTime={span(elapsed(job, now))} TimeLimit={span(request.time_limit * 60)} TimeMin=N/A",
         f"SubmitTime={moment(job.submitted)} EligibleTime={moment(max(job.begin, job.submitted))}",
         f"StartTime={moment(job.started, 'Unknown')} EndTime={moment(end, 'Unknown')} Deadline=N/A",
         f"Partition={job.partition} AllocNode:Sid={request.submit_host}:{job.session or 0}",
         f"NodeList={nodes(job) or '(null)'}",
         f"BatchHost={request.hosts[0]}",
-        f"NumNodes={len(request.hosts)} NumCPUs={request.cpus} NumTasks={request.ntasks} "
-        f"CPUs/Task={request.cpus_per_task or 1}",
+        f"NumNodes={len(request.hosts)} NumCPUs={request.cpus} NumTasks={request.ntasks} CPUs/Task={cpus}",
         f"Command={settings.folder(job.id)}/script",
         f"WorkDir={request.chdir}",
         f"Comment={request.comment} " if request.comment else "",
-        f"StdErr={os.path.join(request.chdir, request.error or request.output)}",
+        f"StdErr={errors}",
         f"StdIn={request.input}",
-        f"StdOut={os.path.join(request.chdir, request.output)}",
+        f"StdOut={output}",
     ]
     return "\n   ".join(line for line in lines if line) + "\n"
 
@@ -188,7 +193,7 @@ def _nodes(settings: Settings, text: str) -> list[str]:
     cpus = {host: limits.cpus for limits in settings.partitions.values() for host in limits.hosts}
     wanted = expand_hostlist(text) if text else list(cpus)
     if set(wanted) - set(cpus):
-        raise Refusal(f"Node {sorted(set(wanted) - set(cpus))[0]} not found")
+        raise Refusal(f"Node {min(set(wanted) - set(cpus))} not found")
     return [f"NodeName={host} CPUTot={cpus[host]} State=IDLE\n   Comment={NOTICE}\n" for host in wanted]
 
 

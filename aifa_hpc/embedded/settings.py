@@ -1,3 +1,5 @@
+# ruff: noqa: PTH100, PTH103, PTH105, PTH120, PTH123 - every call starts a Python, and pathlib would slow that
+# ruff: noqa: PLC0415 - imported where it is used, so that programs without it start faster
 """What an embedded scheduler is set to, and where its files are.
 
 ::

@@ -1,3 +1,4 @@
+# ruff: noqa: PTH116, PTH118, PTH119, PTH123 - every call starts a Python, and pathlib would slow that
 """srun: runs a program as the tasks of a job step, all of them here, each told which node it is on."""
 
 from __future__ import annotations

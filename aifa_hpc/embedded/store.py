@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - column names and conditions are this package's own; values are always bound
 """The state of an embedded scheduler: one SQLite file, each change a transaction that locks at its beginning.
 
 A job is a row for each array task. Rows are never deleted: sacct remembers.
@@ -140,8 +141,14 @@ class Store:
         self._db.execute("COMMIT")
 
     def jobs(self, where: str = "1", values: Sequence[Any] = ()) -> list[Job]:
-        """Jobs in the order they came, an array's tasks by their indices; ``where`` is this package's own text, never a user's."""
-        return [Job(row) for row in self._db.execute(f"SELECT * FROM jobs WHERE {where} ORDER BY {_ORDER}", values)]
+        """Jobs in the order they came, an array's tasks by their indices.
+
+        Args:
+            where: A condition in this package's own words, never a user's.
+            values: What its question marks stand for.
+        """
+        rows = self._db.execute(f"SELECT * FROM jobs WHERE {where} ORDER BY {_ORDER}", values)
+        return [Job(row) for row in rows]
 
     def job(self, number: int) -> Job | None:
         """One job by its own id."""

@@ -1,3 +1,5 @@
+# ruff: noqa: PTH108, PTH112, PTH118, PTH123 - every call starts a Python, and pathlib would slow that
+# ruff: noqa: PLC0415 - imported where it is used, so that programs without it start faster
 """The process that runs one job: takes it, starts its script, keeps its time limit, records how it ended.
 
 It belongs to nobody (``processes.spawn_detached``), so the job goes on when its submitter ends. ``scancel`` writes what

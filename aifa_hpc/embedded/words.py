@@ -70,55 +70,74 @@ def read_line(
     Raises:
         Refusal: An unknown option, or one without its value.
     """
-    found: dict[str, str] = {}
+    reader = _Reader(program, options, argv, exit_code)
     words: list[str] = []
-    rest = list(argv)
-
-    def refuse(what: str) -> NoReturn:
-        raise Refusal(f"{program}: {what}", f'Try "{program} --help" for more information', exit_code=exit_code)
-
-    while rest:
-        word = rest.pop(0)
+    while reader.rest:
+        word = reader.rest.pop(0)
         if word == "--":
-            words += rest
+            words += reader.rest
             break
         if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            matches = [option for option in options if option.name == name] or [
-                option for option in options if option.name.startswith(name)
-            ]
-            if not matches:
-                refuse(f"unrecognized option '{word.partition('=')[0]}'")
-            if len(matches) > 1:
-                possible = " ".join(f"'--{option.name}'" for option in matches)
-                refuse(f"option '--{name}' is ambiguous; possibilities: {possible}")
-            option = matches[0]
-            if option.value == "no" and equals:
-                refuse(f"option '--{option.name}' doesn't allow an argument")
-            if option.value == "yes" and not equals:
-                if not rest:
-                    refuse(f"option '--{option.name}' requires an argument")
-                value = rest.pop(0)
-            found[option.name] = value
+            reader.read_long(word)
         elif word.startswith("-") and word != "-":
-            letters = word[1:]
-            while letters:
-                letter, letters = letters[0], letters[1:]
-                short = next((option for option in options if option.letter == letter), None)
-                if short is None:
-                    refuse(f"invalid option -- '{letter}'")
-                value = ""
-                if short.value != "no":
-                    value, letters = letters, ""
-                    if short.value == "yes" and not value:
-                        if not rest:
-                            refuse(f"option requires an argument -- '{letter}'")
-                        value = rest.pop(0)
-                    value = value.removeprefix("=") if short.value == "maybe" else value
-                found[short.name] = value
-        else:
+            reader.read_short(word[1:])
+        elif interleaved:
             words.append(word)
-            if not interleaved:
-                words += rest
-                break
-    return Line(found, words)
+        else:
+            words += [word, *reader.rest]
+            break
+    return Line(reader.found, words)
+
+
+class _Reader:
+    """The words that are still to be read, and the options found so far."""
+
+    def __init__(self, program: str, options: Sequence[Option], argv: Sequence[str], exit_code: int) -> None:
+        self.program, self.options, self.exit_code = program, options, exit_code
+        self.rest = list(argv)
+        self.found: dict[str, str] = {}
+
+    def read_long(self, word: str) -> None:
+        name, equals, value = word[2:].partition("=")
+        option = self._named(name)
+        if option.value == "no" and equals:
+            self._refuse(f"option '--{option.name}' doesn't allow an argument")
+        if option.value == "yes" and not equals:
+            value = self._next(f"option '--{option.name}' requires an argument")
+        self.found[option.name] = value
+
+    def read_short(self, letters: str) -> None:
+        while letters:
+            letter, letters = letters[0], letters[1:]
+            option = next((option for option in self.options if option.letter == letter), None)
+            if option is None:
+                self._refuse(f"invalid option -- '{letter}'")
+            if option.value == "no":
+                self.found[option.name] = ""
+                continue
+            if option.value == "yes" and not letters:
+                letters = self._next(f"option requires an argument -- '{letter}'")
+            self.found[option.name] = letters
+            return
+
+    def _named(self, name: str) -> Option:
+        matches = [option for option in self.options if option.name == name]
+        matches = matches or [option for option in self.options if option.name.startswith(name)]
+        if not matches:
+            self._refuse(f"unrecognized option '--{name}'")
+        if len(matches) > 1:
+            possible = " ".join(f"'--{option.name}'" for option in matches)
+            self._refuse(f"option '--{name}' is ambiguous; possibilities: {possible}")
+        return matches[0]
+
+    def _next(self, complaint: str) -> str:
+        if not self.rest:
+            self._refuse(complaint)
+        return self.rest.pop(0)
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise Refusal(
+            f"{self.program}: {what}",
+            f'Try "{self.program} --help" for more information',
+            exit_code=self.exit_code,
+        )
