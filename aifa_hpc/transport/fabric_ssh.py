@@ -7,6 +7,7 @@ shared with other processes.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import socket
 import threading
@@ -18,7 +19,7 @@ import paramiko
 
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, tail
 from aifa_hpc.transport.base import Channel
-from aifa_hpc.transport.hostkeys import Pin, algorithms, fingerprint, host_key_error
+from aifa_hpc.transport.hostkeys import KeyState, Pin, algorithms, fingerprint, host_key_error
 from aifa_hpc.transport.known_hosts import KnownKey, known_name, read_known_hosts
 from aifa_hpc.transport.local import Exchange
 from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
@@ -45,6 +46,9 @@ _FAILURES: tuple[tuple[type[Exception], type[NotSentError], str], ...] = (
     (paramiko.SSHException, NotSentError, "it does not speak as it should"),
     (EOFError, NotSentError, "it hung up"),
 )
+
+# Without a handler Python prints paramiko's log on standard error; our errors say the same.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class FabricTransport(SSHTransport):
@@ -96,6 +100,7 @@ class FabricTransport(SSHTransport):
         self._inet_only = inet_only
         self._connect_timeout = connect_timeout
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
         self._connection: fabric.Connection | None = None
 
     def close(self) -> None:
@@ -137,9 +142,11 @@ class FabricTransport(SSHTransport):
         for last in (False, True):
             transport = self._transport(login=login)
             try:
-                return transport.open_session(
-                    window_size=_WINDOW_BYTES, max_packet_size=_PACKET_BYTES, timeout=self._connect_timeout
-                )
+                # One at a time: paramiko keeps the reason of a refusal for whichever thread asks first.
+                with self._opening:
+                    return transport.open_session(
+                        window_size=_WINDOW_BYTES, max_packet_size=_PACKET_BYTES, timeout=self._connect_timeout
+                    )
             except paramiko.ChannelException as error:
                 raise ChannelRefusedError(
                     f"{self._host} refuses one more channel on the open connection ({error.text}); nothing was sent.",
@@ -313,8 +320,9 @@ class _Strict(paramiko.MissingHostKeyPolicy):  # type: ignore[misc] # paramiko h
         known = any(not entry.marker for entry in mine)
         if not revoked and (known or any(pin.fingerprint == offered for pin in self._pins)):
             return
-        changed = revoked or any(not entry.marker for entry in self._known)
-        raise host_key_error(self._host, self._port, (f"{key.get_name()} {offered}",), self._pins, changed=changed)
+        known = any(not entry.marker for entry in self._known)
+        state: KeyState = "revoked" if revoked else "changed" if known else "unknown"
+        raise host_key_error(self._host, self._port, (f"{key.get_name()} {offered}",), self._pins, state=state)
 
 
 class _QuietTransport(paramiko.Transport):  # type: ignore[misc] # paramiko has no types

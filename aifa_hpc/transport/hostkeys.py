@@ -7,7 +7,7 @@ import hashlib
 import re
 import shlex
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 from aifa_hpc.errors import HostKeyError, InputError
 from aifa_hpc.transport.known_hosts import known_name
@@ -21,6 +21,13 @@ _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _KNOWN_HOSTS_SCRIPT = (
     'host=$1 type=$2 key=$3 offered=$4; shift 4; for f; do [ "$f" = "$offered" ] && echo "$host $type $key"; done; :'
 )
+
+KeyState: TypeAlias = Literal["unknown", "changed", "revoked"]
+_STATES = {
+    "unknown": "is not known",
+    "changed": "is not the one known for it",
+    "revoked": "is marked @revoked in known_hosts",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +85,13 @@ def algorithms(key_type: str) -> tuple[str, ...]:
 
 
 def host_key_error(
-    host: str, port: int, offered: tuple[str, ...], pins: tuple[Pin, ...] = (), *, changed: bool = False, said: str = ""
+    host: str,
+    port: int,
+    offered: tuple[str, ...],
+    pins: tuple[Pin, ...] = (),
+    *,
+    state: KeyState = "unknown",
+    said: str = "",
 ) -> HostKeyError:
     """The error for a server that cannot be trusted, with all that a person needs to decide.
 
@@ -87,22 +100,21 @@ def host_key_error(
         port: TCP port.
         offered: Its keys, each ``type SHA256:...``.
         pins: What the site publishes.
-        changed: Another key is known for that name.
+        state: What known_hosts says of that name.
         said: The ssh program's own words, when it did not show the key.
     """
     name = known_name(host, port)
-    what = "is not the one known for it" if changed else "is not known"
     shown = f"it offers {' and '.join(offered)}" if offered else f"ssh said: {said or 'nothing about the key'}"
-    text = f"The host key of {host} port {port} {what}: {shown}."
+    text = f"The host key of {host} port {port} {_STATES[state]}: {shown}."
     if pins:
         expected = ", ".join(f"{pin.type} {pin.fingerprint}".strip() for pin in pins)
         text += f" The site publishes {expected}."
-    if changed or pins:
+    if pins or state != "unknown":
         hint = (
             "Nothing was sent. Somebody may be in between, or the machine got new keys: ask the site's support, or "
             "look at its published fingerprints, before anything else."
         )
-        if changed:
+        if state == "changed":
             hint += f" If it announced the change, forget the old key with `ssh-keygen -R {shlex.quote(name)}`."
     else:
         hint = (

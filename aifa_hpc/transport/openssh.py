@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import NotSentError, tail
 from aifa_hpc.transport.base import Channel, ProcessChannel
-from aifa_hpc.transport.hostkeys import Pin, host_key_error, pin_options
+from aifa_hpc.transport.hostkeys import KeyState, Pin, host_key_error, pin_options
 from aifa_hpc.transport.local import Exchange, exchange
 from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
 from aifa_hpc.transport.sockets import control_path
@@ -251,8 +251,8 @@ class OpenSSHTransport(SSHTransport):
             peer = _PEER.findall(log)
             host, port = (peer[-1][0], int(peer[-1][1])) if peer else (self._host, self._port or 22)
             offered = tuple(dict.fromkeys(f"{kind} {digest}" for kind, digest in _OFFERED.findall(log)))
-            changed = "HAS CHANGED" in log
-            return host_key_error(host, port, offered[-1:], self._pins, changed=changed, said=said)
+            state: KeyState = "revoked" if "REVOKED" in log else "changed" if "HAS CHANGED" in log else "unknown"
+            return host_key_error(host, port, offered[-1:], self._pins, state=state, said=said)
         if "knownhostscommand" in log.lower() and "Bad configuration option" in log:
             return PersonNeededError(
                 f"This {self._program} is older than OpenSSH 8.5 and cannot use the site's published host keys.",

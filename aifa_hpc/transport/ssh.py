@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aifa_hpc.command import Command, Completed
 from aifa_hpc.errors import InputError, NotSentError, OutcomeUnknownError, TransportError, tail
@@ -16,11 +16,16 @@ from aifa_hpc.transport.envelope import LONGEST_LINE, Envelope
 from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aifa_hpc.transport.local import Exchange
+
+T = TypeVar("T")
 
 # sshd's MaxSessions is 10 by default (sshd_config(5)); two are left for channels opened beside.
 _PARALLEL_RUNS = 8
 _KILL_SECONDS = 5.0
+_OPEN_PATIENCE_SECONDS = 2.0
 # A mark is some 60 bytes; what a login shell prints before it is a page of greetings at most.
 _NOISE_BYTES = 1024 * 1024
 
@@ -68,23 +73,20 @@ class SSHTransport(Transport):
         if not self._runs.acquire(timeout=command.timeout):
             raise NotSentError(f"`{command.argv[0]}` waited {command.timeout:g} s for its turn and was not sent.")
         try:
-            pause = 0.05
-            while True:
-                try:
-                    done = self._exchange(line, command.stdin, max(0.1, deadline - time.monotonic()))
-                    break
-                except ChannelRefusedError:
-                    # Others hold the channels; a refusal proves that nothing ran, and it costs no login.
-                    if time.monotonic() + pause > deadline:
-                        raise
-                    time.sleep(pause)
-                    pause = min(1.0, 2 * pause)
+            done = _patiently(
+                lambda: self._exchange(line, command.stdin, max(0.1, deadline - time.monotonic())), deadline
+            )
         finally:
             self._runs.release()
         return self._judge(command, envelope, done)
 
     def open(self, command: Command) -> Channel:
         """Starts it over there."""
+        # A channel may be held for hours, so waiting long for one helps nobody; a moment lets a past one go.
+        deadline = time.monotonic() + min(_OPEN_PATIENCE_SECONDS, command.timeout)
+        return _patiently(lambda: self._open(command), deadline)
+
+    def _open(self, command: Command) -> Channel:
         envelope = _new_envelope()
         line = _require_line(envelope, command, streaming=True)
         channel = EnvelopedChannel(self, envelope, self._start(line))
@@ -192,7 +194,7 @@ class EnvelopedChannel(Channel):
     def stderr_tail(self) -> str:
         """The last lines of standard error."""
         said = self._inner.stderr_tail().encode("utf-8", "backslashreplace")
-        return self._envelope.read(said).content.decode("utf-8", "backslashreplace")
+        return tail(self._envelope.read(said).content.decode("utf-8", "backslashreplace"))
 
     def close(self) -> int:
         """Ends the command."""
@@ -205,6 +207,19 @@ class EnvelopedChannel(Channel):
                     self._transport.end_remote(self._envelope, self._pid)
                 self._code = -1 if code is None else code
             return self._code
+
+
+def _patiently(attempt: Callable[[], T], deadline: float) -> T:
+    """Repeats what the server refuses for want of a channel: nothing ran, and it costs no login."""
+    pause = 0.05
+    while True:
+        try:
+            return attempt()
+        except ChannelRefusedError:
+            if time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(1.0, 2 * pause)
 
 
 def require_names(host: str, user: str) -> None:
