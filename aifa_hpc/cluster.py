@@ -54,19 +54,23 @@ class Cluster:
         """Lets go of the transport."""
         self.transport.close()
 
-    def ticket(self, job: Job, token: str) -> Ticket:
-        """What identifies a submission: the token stands in the job's name, where squeue and sacct can find it."""
-        return Ticket(token=token, name=f"{job.name}.{token}", jobs=f"{self.workdir(account_of(job, self.site))}/jobs")
-
-    def render(self, job: Job, ticket: Ticket | None = None) -> str:
-        """The script for a job, checked.
+    def prepare(self, job: Job, token: str) -> tuple[Ticket, str]:
+        """What identifies a submission, and its script; the token stands in the job's name, where Slurm can find it.
 
         Raises:
             InputError: The site is a draft, the job has problems, or a template is broken.
+            TransportError: The site must be asked who we are there, and cannot be.
         """
         require(job, self.site)
-        placement = Placement(folder=ticket.folder, token=ticket.token, name=ticket.name) if ticket else None
-        return render(job, self.site, self._loader, version=__version__, placement=placement)
+        folder = f"{self.workdir(account_of(job, self.site))}/jobs"
+        ticket = Ticket(token=token, name=f"{job.name}.{token}", jobs=folder)
+        placement = Placement(folder=ticket.folder, token=token, name=ticket.name)
+        return ticket, render(job, self.site, self._loader, version=__version__, placement=placement)
+
+    def render(self, job: Job) -> str:
+        """The script for a person to submit; errors as :meth:`prepare`."""
+        require(job, self.site)
+        return render(job, self.site, self._loader, version=__version__)
 
     def submit(self, ticket: Ticket, script: str) -> str:
         """Submits exactly once and returns the job id; errors as :func:`slurm.flows.submit`."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aifa_hpc.cli.base import Command, current_output, read_job_file, site_option
-from aifa_hpc.cli.output import problem_fields
 from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, AifaError, InputError
 
 if TYPE_CHECKING:
@@ -32,9 +31,7 @@ def check(job_file: Path, site: str) -> int:
     job, machine = read_job_file(job_file), load_site(site)
     require_open(machine)
     problems = check_job(job, machine)
-    rows = [problem_fields(problem) for problem in problems]
-    columns = ("severity", "key", "value", "rule", "nearest", "source")
-    current_output().table(columns, rows, empty=f"{site} will take job {job.name!r}: nothing to object to.")
+    current_output().problems(problems, empty=f"{site} will take job {job.name!r}: nothing to object to.")
     return EXIT_INPUT if any(problem.severity == "error" for problem in problems) else EXIT_DONE
 
 

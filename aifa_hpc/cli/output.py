@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aifa_hpc.errors import AifaError
+    from aifa_hpc.errors import AifaError, Problem
 
 _STYLES = {
     "CANCELLED": "yellow",
@@ -46,6 +46,10 @@ class Output(ABC):
     @abstractmethod
     def text(self, key: str, text: str) -> None:
         """A text that is the result, given as it is."""
+
+    @abstractmethod
+    def problems(self, problems: Sequence[Problem], *, empty: str) -> None:
+        """What is wrong with an input; ``empty`` is said when nothing is."""
 
     @abstractmethod
     def note(self, text: str) -> None:
@@ -88,12 +92,17 @@ class TextOutput(Output):
         sys.stdout.write(text)
         sys.stdout.flush()
 
+    def problems(self, problems: Sequence[Problem], *, empty: str) -> None:
+        if not problems:
+            self.note(empty)
+        for problem in problems:
+            print(f"{_coloured(problem.severity, sys.stdout)}: {problem}")  # noqa: T201 - this is the output
+
     def note(self, text: str) -> None:
         print(text, file=sys.stderr)  # noqa: T201 - this is the output
 
     def error(self, error: AifaError) -> None:
-        red, reset = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
-        print(f"{red}Error:{reset} {error}", file=sys.stderr)  # noqa: T201 - this is the output
+        print(f"{_coloured('error', sys.stderr)}: {error}", file=sys.stderr)  # noqa: T201 - this is the output
 
 
 class JsonOutput(Output):
@@ -110,6 +119,10 @@ class JsonOutput(Output):
     def text(self, key: str, text: str) -> None:
         _dump({key: text})
 
+    def problems(self, problems: Sequence[Problem], *, empty: str) -> None:
+        del empty
+        _dump([_problem_fields(problem) for problem in problems])
+
     def note(self, text: str) -> None:
         del text
 
@@ -122,16 +135,20 @@ class JsonOutput(Output):
         }
         problems = getattr(error, "problems", ())
         if problems:
-            fields["problems"] = [problem_fields(problem) for problem in problems]
+            fields["problems"] = [_problem_fields(problem) for problem in problems]
         for key in ("command", "exit_code_remote", "stdout", "stderr", "token"):
             if getattr(error, key, None):
                 fields[key] = getattr(error, key)
         print(json.dumps(fields, default=str), file=sys.stderr)  # noqa: T201 - this is the output
 
 
-def problem_fields(problem: Any) -> dict[str, str]:
-    """A problem's fields, in the order a person reads them."""
+def _problem_fields(problem: Problem) -> dict[str, str]:
     return {key: getattr(problem, key) for key in ("severity", "key", "value", "rule", "nearest", "source")}
+
+
+def _coloured(word: str, stream: TextIO) -> str:
+    code = {"error": "31", "warning": "33"}.get(word)
+    return f"\033[{code}m{word}\033[0m" if code and stream.isatty() else word
 
 
 def _dump(value: Any) -> None:

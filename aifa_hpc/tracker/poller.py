@@ -75,8 +75,7 @@ class Poller:
             NotSentError: It was not submitted.
             SubmissionUnknownError: It may have been; polling settles it.
         """
-        ticket = self._cluster.ticket(job, self._token())
-        script = self._cluster.render(job, ticket)
+        ticket, script = self._cluster.prepare(job, self._token())
         row = self._store.intend(
             token=ticket.token, site=self._site, name=job.name, folder=ticket.folder, now=self._clock()
         )

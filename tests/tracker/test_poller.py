@@ -37,13 +37,9 @@ class WrittenCluster:
         default_factory=lambda: SimpleNamespace(name="lumi", scheduler=SimpleNamespace(poll_seconds=30.0))
     )
 
-    def ticket(self, job: Job, token: str) -> Ticket:
-        """As the real one."""
-        return Ticket(token=token, name=f"{job.name}.{token}", jobs="/scratch/jobs")
-
-    def render(self, job: Job, ticket: Ticket) -> str:
-        """Some script."""
-        return f"#!/bin/bash\n# {job.name} {ticket.token}\n"
+    def prepare(self, job: Job, token: str) -> tuple[Ticket, str]:
+        """As the real one, with some script."""
+        return Ticket(token=token, name=f"{job.name}.{token}", jobs="/scratch/jobs"), "#!/bin/bash\n"
 
     def submit(self, ticket: Ticket, script: str) -> str:
         """The written outcome."""
@@ -127,8 +123,8 @@ def test_an_illegal_job_leaves_nothing_behind(store: Store) -> None:
     """A job that cannot be rendered is not remembered."""
 
     class Refusing(WrittenCluster):
-        def render(self, job: Job, ticket: Ticket) -> str:
-            raise InputError(f"{job.name} {ticket.token}")
+        def prepare(self, job: Job, token: str) -> tuple[Ticket, str]:
+            raise InputError(f"{job.name} {token}")
 
     with pytest.raises(InputError):
         poller(Refusing(), store, Clock()).submit(JOB)

@@ -1,0 +1,172 @@
+"""The commands of a job's life, on the embedded scheduler."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Aifa
+
+
+def test_a_job_from_file_to_log(aifa: Aifa) -> None:
+    """Check, render, submit and wait, list, read the log: each answers and exits with 0."""
+    path = aifa.job(command='["sh", "-c", "echo out; echo err >&2"]')
+    checked = aifa("check", path, "--site", "local")
+    rendered = aifa("render", path, "--site", "local")
+    submitted = aifa("submit", path, "--site", "local", "--wait", "--json")
+    listed = aifa("jobs", "--json")
+    log = aifa("logs", submitted.json["id"])
+    assert [0, 0, 0, 0, 0] == [ran.code for ran in (checked, rendered, submitted, listed, log)]
+    assert "nothing to object to" in checked.err
+    assert rendered.out.startswith("#!/bin/bash\n#SBATCH --job-name=hello\n")
+    assert ("COMPLETED", "0:0", "sacct") == tuple(submitted.json[key] for key in ("state", "exit", "proof"))
+    assert [submitted.json] == listed.json
+    assert "out\nerr\n" == log.out
+
+
+def test_a_failed_job_gives_exit_code_1_and_its_own_code(aifa: Aifa) -> None:
+    """`submit --wait` passes on that the job failed, and tells with what."""
+    ran = aifa("submit", aifa.job(command='["sh", "-c", "exit 7"]'), "--site", "local", "--wait", "--json")
+    assert (1, "FAILED", "7:0") == (ran.code, ran.json["state"], ran.json["exit"])
+
+
+def test_cancel_ends_a_running_job(aifa: Aifa) -> None:
+    """A cancelled job is shown as CANCELLED; cancelling it again says that it is over."""
+    job = aifa("submit", aifa.job(command='["sleep", "60"]'), "--site", "local", "--json").json["id"]
+    assert 0 == aifa("cancel", job).code
+    followed = aifa("logs", job, "-f")
+    again = aifa("cancel", job, "--json")
+    assert (0, 0, "CANCELLED") == (followed.code, again.code, again.json["state"])
+
+
+def test_logs_follow_to_the_end(aifa: Aifa) -> None:
+    """`logs -f` prints everything until the job is over, each byte once."""
+    job = aifa(
+        "submit",
+        aifa.job(command='["sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done"]'),
+        "--site",
+        "local",
+        "--json",
+    )
+    followed = aifa("logs", job.json["token"], "-f")
+    assert (0, "1\n2\n3\n") == (followed.code, followed.out)
+    assert "COMPLETED" in followed.err
+
+
+def test_the_job_outlives_the_process_that_submitted_it(aifa: Aifa) -> None:
+    """A submitter that is killed while it waits loses nothing: the next command knows the job."""
+    path = aifa.job(command='["sh", "-c", "sleep 1; echo done"]')
+    waiting = subprocess.Popen(
+        ["aifa", "submit", path, "--site", "local", "--wait"],
+        env=aifa.env | {"PATH": f"{Path(sys.executable).parent}:{aifa.env['PATH']}"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stderr is not None
+    line = waiting.stderr.readline()
+    waiting.kill()
+    waiting.communicate()
+    job = line.split()[1]
+    assert (0, "done\n") == ((ran := aifa("logs", job, "-f")).code, ran.out)
+
+
+def test_render_into_a_file(aifa: Aifa) -> None:
+    """`-o` writes the script that would have been printed."""
+    path = aifa.job()
+    printed = aifa("render", path, "--site", "local").out
+    assert 0 == aifa("render", path, "--site", "local", "-o", "job.sbatch").code
+    assert printed == (aifa.home / "job.sbatch").read_text()
+
+
+def test_the_site_may_come_from_the_environment(aifa: Aifa) -> None:
+    """`$AIFA_SITE` stands for `--site`."""
+    assert 0 == aifa("check", aifa.job(), env={"AIFA_SITE": "local"}).code
+
+
+BAD = {
+    "unknown key": ({"rest": "[resource]\nnodes = 1"}, ["resource", "resources"]),
+    "unknown key in a table": ({"resources": "node = 2"}, ["resources.node", "nodes"]),
+    "unknown partition": ({"resources": 'partition = "lokal"'}, ["resources.partition", "lokal", "local"]),
+    "wrong unit": ({"time": '"half an hour"'}, ["resources.time", "half an hour", "H:M:S"]),
+    "time over the limit": ({"time": '"9-00:00:00"'}, ["resources.time", "9-00:00:00", "1-00:00:00"]),
+    "number for a time": ({"time": "30"}, ["resources.time"]),
+    "too many nodes": ({"resources": "nodes = 100000"}, ["resources.nodes", "100000", "nearest legal value"]),
+    "unknown launch kind": ({"kind": '"mpirun"'}, ["launch.kind", "mpirun"]),
+    "a shell line for a command": ({"command": '"python train.py"'}, ["launch.command"]),
+    "a name that smuggles": ({"rest": ""}, ["name"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_jobs_are_refused_with_the_key_and_the_nearest_value(aifa: Aifa, what: str) -> None:
+    """Exit code 2, the key, the value and what is legal; nothing is submitted."""
+    changes, words = BAD[what]
+    name = "a b\n#SBATCH -N9" if what == "a name that smuggles" else "hello"
+    path = aifa.job("hello", **changes)
+    if name != "hello":
+        text = (aifa.home / "hello.toml").read_text().replace('name = "hello"', 'name = "a b\\n#SBATCH -N9"')
+        (aifa.home / "hello.toml").write_text(text)
+    for command in (("check",), ("render",), ("submit",)):
+        ran = aifa(*command, path, "--site", "local")
+        said = ran.out + ran.err
+        assert (2, []) == (ran.code, [word for word in words if word not in said]), said
+    assert [] == aifa("jobs", "--json", "--offline").json
+
+
+def test_a_missing_job_file_is_named(aifa: Aifa) -> None:
+    """The path and the reason are in the error."""
+    ran = aifa("check", "nowhere.toml", "--site", "local")
+    assert (2, True) == (ran.code, "'nowhere.toml' cannot be read: No such file" in ran.err)
+
+
+def test_an_unknown_site_is_answered_with_the_nearest(aifa: Aifa) -> None:
+    """A typo in the site's name costs one look."""
+    ran = aifa("check", aifa.job(), "--site", "jupyter")
+    assert (2, True) == (ran.code, "jupiter" in ran.err)
+
+
+def test_a_missing_account_is_refused_before_anything_is_sent(aifa: Aifa) -> None:
+    """LUMI's rule is told with an example, and no connection is tried."""
+    path = aifa.job(resources='partition = "standard-g"\ngpus_per_node = 8')
+    ran = aifa("submit", path, "--site", "lumi")
+    assert (2, True) == (ran.code, "resources.account" in ran.err and "project_465000001" in ran.err)
+
+
+def test_a_draft_site_refuses_with_what_is_known(aifa: Aifa) -> None:
+    """LUMI 2 has no public facts to render for; the refusal says so and lists what there is."""
+    ran = aifa("render", aifa.job(), "--site", "lumi2")
+    assert (2, True, True) == (ran.code, "draft" in ran.err, "MI430X" in ran.err)
+
+
+def test_errors_are_json_for_machines(aifa: Aifa) -> None:
+    """With --json the error is one JSON object on standard error, and standard output stays empty."""
+    ran = aifa("submit", aifa.job(time='"9-00:00:00"'), "--site", "local", "--json")
+    said = json.loads(ran.err)
+    assert ("", 2, "resources.time") == (ran.out, said["exit_code"], said["problems"][0]["key"])
+
+
+def test_an_unreachable_site_gives_exit_code_3(aifa: Aifa) -> None:
+    """A refused connection says host and port, and the job is remembered as not sent."""
+    config = aifa.home / "config"
+    config.mkdir()
+    (config / "sites.toml").write_text(
+        '[sites.nowhere]\nextends = "lumi"\nhost = "127.0.0.1"\nport = 1\naccount = "project_465000001"\n'
+        f'workdir = "/scratch/x"\nssh_config = "{config}/none"\n'
+    )
+    (config / "none").write_text("")
+    path = aifa.job(resources='partition = "standard-g"\ngpus_per_node = 8')
+    ran = aifa("submit", path, "--site", "nowhere")
+    assert (3, True) == (ran.code, "127.0.0.1" in ran.err), ran.err
+
+
+def test_without_an_ssh_program_the_error_names_the_other_transport(aifa: Aifa) -> None:
+    """A machine without ssh learns of transport = "fabric"."""
+    path = aifa.job(resources='partition = "standard-g"\ngpus_per_node = 8\naccount = "project_465000001"')
+    ran = aifa("submit", path, "--site", "lumi", env={"PATH": str(aifa.home)})
+    assert (3, True) == (ran.code, "fabric" in ran.err), ran.err
