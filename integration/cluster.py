@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-if __package__ is None:  # run as a program: the checkout is where `integration` is found
+if __name__ == "__main__":  # run as a program: the checkout is where `integration` is found
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from integration.clusters.control import DEFAULT_HOW, Cluster, Connection, clusters_dir

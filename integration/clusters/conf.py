@@ -87,7 +87,7 @@ def settings(site: Site, layout: Layout, shape: Shape) -> str:
         "SSH_PORT": str(layout.ssh_port or layout.port),
         "DBD_PORT": str(layout.port + 1),
         "NODES": " ".join(shape.daemons),
-        "DEVICES": " ".join(_devices(site.nodes[main_node_type(site)])),
+        "DEVICES": " ".join(_devices(site)),
     }
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
@@ -121,7 +121,7 @@ def slurm_conf(site: Site, layout: Layout, shape: Shape) -> str:
         "MpiDefault=none",
         "PropagateResourceLimits=NONE",
         "ReturnToService=2",
-        "SlurmdTimeout=30",
+        "SlurmdTimeout=60",
         "SlurmctldTimeout=30",
         "KillWait=5",
         # Short, so that tests see jobs leave squeue and live on in sacct alone, as they do on the sites after minutes.
@@ -131,6 +131,11 @@ def slurm_conf(site: Site, layout: Layout, shape: Shape) -> str:
         "SelectType=select/cons_tres",
         "SelectTypeParameters=CR_Core_Memory",
         "MailProg=/bin/true",
+        # Declared nodes are powered-down ones of a cloud, which Slurm counts, does not ping and never powers up here.
+        "SuspendProgram=/bin/true",
+        "ResumeProgram=/bin/true",
+        "SuspendTime=INFINITE",
+        "PrivateData=cloud",
         "GresTypes=gpu",
         "AccountingStorageType=accounting_storage/slurmdbd",
         "AccountingStorageHost=127.0.0.1",
@@ -149,6 +154,7 @@ def slurm_conf(site: Site, layout: Layout, shape: Shape) -> str:
 
 def _node_lines(site: Site, layout: Layout, shape: Shape) -> list[str]:
     lines = []
+    declared = set(shape.declared)
     for kind, node in site.nodes.items():
         names = [host for host, own in shape.types.items() if own == kind]
         hardware = _hardware(node)
@@ -160,8 +166,10 @@ def _node_lines(site: Site, layout: Layout, shape: Shape) -> list[str]:
             # The order of names fixes the ports: compress keeps it.
             where = f"NodeAddr=127.0.0.1 NodeHostname={host_name(site)} Port={ports}"
             lines.append(f"NodeName={compress(real)} {where} {hardware} State=UNKNOWN Weight=1")
-        if rest:
-            lines.append(f"NodeName={compress(rest)} NodeAddr=127.0.0.1 {hardware} State=DOWN Weight=100 Reason=declared")
+        for state in ("CLOUD", "DOWN"):  # the rest of a reservation is down, so that jobs with access to it wait
+            hosts = [host for host in rest if (host in declared) == (state == "CLOUD")]
+            if hosts:
+                lines.append(f"NodeName={compress(hosts)} NodeAddr=127.0.0.1 {hardware} State={state} Weight=100")
     return lines
 
 
@@ -219,11 +227,12 @@ def _time(value: Walltime) -> str:
 
 def gres_conf(site: Site, shape: Shape) -> str:
     """``gres.conf``: character devices that stand for the GPUs."""
-    node = site.nodes[main_node_type(site)]
     lines = ["AutoDetect=off"]
-    if node.gpus:
-        kind = f" Type={node.gpu_type}" if node.gpu_type else ""
-        lines.append(f"NodeName={compress(shape.daemons)} Name=gpu{kind} File=/dev/fakegpu[0-{node.gpus - 1}]")
+    for kind, node in site.nodes.items():
+        hosts = [host for host in shape.daemons if shape.types[host] == kind]
+        if node.gpus and hosts:
+            model = f" Type={node.gpu_type}" if node.gpu_type else ""
+            lines.append(f"NodeName={compress(hosts)} Name=gpu{model} File=/dev/fakegpu[0-{node.gpus - 1}]")
     return "\n".join(lines) + "\n"
 
 
@@ -232,7 +241,8 @@ def cgroup_conf(layout: Layout) -> str:
     return f"CgroupPlugin={'cgroup/v1' if layout.native else 'disabled'}\n"
 
 
-def _devices(node: NodeType) -> list[str]:
+def _devices(site: Site) -> list[str]:
+    node = site.nodes[main_node_type(site)]
     return [f"/dev/fakegpu{number}" for number in range(node.gpus)]
 
 
@@ -256,7 +266,7 @@ def slurmdbd_conf(layout: Layout) -> str:
 
 
 def accounting(site: Site) -> str:
-    """sacctmgr commands: QOS, the account, its user. The stranger stays without an association."""
+    """Commands for sacctmgr: QOS, the account, its user. The stranger stays without an association."""
     account = account_of(site)
     lines = [f"add cluster {site.scheduler.cluster_name}"]
     qos = dict(site.qos)
@@ -297,20 +307,22 @@ def _qos_line(name: str, qos: Qos | None, partition: Partition | None) -> str:
 
 
 def admin(site: Site, shape: Shape) -> str:
-    """Commands for the running controller: standing reservations, which last until the cluster goes."""
+    """Commands for the running controller: the site's standing reservations, and one that nobody else can use.
+
+    The last one holds the nodes that are only declared, so that no job is ever given one.
+    """
     lines = []
+    if shape.declared:
+        lines.append(_reservation("declared", shape.declared, "Users=root", "Flags=MAINT,IGNORE_JOBS"))
     for name, reservation in site.reservations.items():
-        words = [
-            f"ReservationName={name}",
-            f"PartitionName={reservation.partition}",
-            f"Nodes={compress(shape.reserved[name])}",
-            f"Accounts={account_of(site)}",
-            "StartTime=now",
-            "Duration=UNLIMITED",
-            "Flags=IGNORE_JOBS",
-        ]
-        lines.append("scontrol create reservation " + shlex.join(words))
+        whom = (f"PartitionName={reservation.partition}", f"Accounts={account_of(site)}", "Flags=IGNORE_JOBS")
+        lines.append(_reservation(name, shape.reserved[name], *whom))
     return "".join(f"{line}\n" for line in lines)
+
+
+def _reservation(name: str, hosts: Iterable[str], *more: str) -> str:
+    words = [f"ReservationName={name}", f"Nodes={compress(hosts)}", "StartTime=now", "Duration=UNLIMITED", *more]
+    return "scontrol create reservation " + shlex.join(words)
 
 
 def users(site: Site) -> str:

@@ -24,16 +24,21 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aifa_hpc.sites.load import load_site
-from aifa_hpc.sites.model import Site
 from integration.clusters import conf
 from integration.clusters.engine import SOURCE
 from integration.clusters.places import How, Place, place_of
 from integration.clusters.processes import run
+from integration.clusters.shape import shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aifa_hpc.sites.model import Site
 
 DEFAULT_HOW: dict[str, How] = {"jupiter": "container", "lumi": "native"}
 _FIRST_PORT, _LAST_PORT = 17000, 31000  # below the ports that kernels give to clients
@@ -54,7 +59,7 @@ _SSH_CONFIG = """Host *
 
 def clusters_dir() -> Path:
     """Where clusters live."""
-    return Path(os.environ.get("AIFA_CLUSTER_DIR") or "/var/tmp/aifa-clusters").absolute()  # noqa: S108 - root's own
+    return Path(os.environ.get("AIFA_CLUSTER_DIR") or "/var/tmp/aifa-clusters").absolute()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +187,7 @@ class Cluster:
             account=conf.account_of(site),
             workdir=conf.workdir_of(site),
             slurm=run(*place.inside(mark), "sinfo", "--version").split()[-1],
-            nodes=conf.shape_of(site).daemons,
+            nodes=shape_of(site).daemons,
             mark=mark,
             digest=_digest(site, how),
             boot_seconds=round(time.monotonic() - began, 1),
@@ -208,7 +213,7 @@ class Cluster:
         (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n", "utf-8")
 
     def _wait(self, place: Place, mark: str, port: int) -> None:
-        """sshd is the last daemon to start, so its greeting means that all is up."""
+        """The greeting of sshd, the last daemon to start, means that all is up."""
         deadline = time.monotonic() + _BOOT_SECONDS
         while not _greets(port):
             if time.monotonic() > deadline or not place.alive(mark):

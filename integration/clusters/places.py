@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from integration.clusters.engine import SOURCE, Engine, download, find_engine, image, limits
 from integration.clusters.processes import alive, end, first_child, identity, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 How = Literal["container", "native"]
 
@@ -101,7 +103,7 @@ class Native(Place):
         return first_child(pid) if pid else 0
 
     def alive(self, mark: str) -> bool:
-        return bool(self._init(mark))
+        return bool(alive(mark))
 
     def inside(self, mark: str, *, interactive: bool = False) -> tuple[str, ...]:
         del interactive
@@ -130,7 +132,7 @@ class Container(Place):
         self._engine = engine
         # Where containers live in a virtual machine, its loopback is not ours and ports must be published.
         self._host_network = sys.platform == "linux"
-        self.ssh_address = "127.0.0.1" if self._host_network else "0.0.0.0"  # noqa: S104 - inside the container
+        self.ssh_address = "127.0.0.1" if self._host_network else "0.0.0.0"
 
     def prepare(self) -> None:
         image(self._engine)
@@ -138,7 +140,17 @@ class Container(Place):
     def boot(self, port: int) -> str:
         name = f"aifa-{self.folder.name}-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}"
         words = ["run", "--detach", "--name", name, "--label", f"aifa-cluster={self.folder}"]
-        words += ["--hostname", f"{self.folder.name}-login", "--cap-add", "MKNOD", "--cap-add", "SYS_ADMIN", *limits()]
+        words += [
+            "--hostname",
+            f"{self.folder.name}-login",
+            "--pids-limit",
+            "-1",
+            "--cap-add",
+            "MKNOD",
+            "--cap-add",
+            "SYS_ADMIN",
+            *limits(),
+        ]
         words += ["--volume", f"{self.folder / 'cluster'}:/cluster:ro"]
         words += ["--network", "host"] if self._host_network else ["--publish", f"127.0.0.1:{port}:{port}"]
         return self._engine(*words, image(self._engine), "boot").strip().splitlines()[-1]
@@ -173,4 +185,3 @@ def place_of(how: How, folder: Path, cache: Path) -> Place:
     if engine is None:
         raise RuntimeError("no container engine answers here; see `cluster.py needs`")
     return Container(folder, engine)
-

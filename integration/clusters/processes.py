@@ -13,7 +13,7 @@ _PPID = 1
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of ``/proc/PID/stat`` after the program's name, which may itself hold blanks; empty when it is gone."""
+    """The fields of ``/proc/PID/stat`` after the program's name, which may hold blanks; empty when it is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError:

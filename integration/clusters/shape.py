@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from aifa_hpc.sites.model import NodeType, Partition, Site
 
 REAL_NODES = 4
-REAL_NODES_PER_RESERVATION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +36,12 @@ class Shape:
     reserved_real: tuple[str, ...]
     types: dict[str, str]
     partitions: dict[str, tuple[str, ...]]
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """Nodes outside of reservations that do not run."""
+        held = {*self.daemons, *(host for hosts in self.reserved.values() for host in hosts)}
+        return tuple(host for host in self.types if host not in held)
 
     @property
     def daemons(self) -> tuple[str, ...]:
@@ -65,9 +70,11 @@ def shape_of(site: Site, *, declared: bool = True) -> Shape:
     reserved: dict[str, tuple[str, ...]] = {}
     reserved_real: list[str] = []
     for name, reservation in site.reservations.items():
-        count = reservation.nodes if declared else min(reservation.nodes, REAL_NODES_PER_RESERVATION)
+        # As many run as one job may have there: a job must never be given a node that is only declared.
+        running = min(reservation.nodes, reservation.max_nodes or REAL_NODES)
+        count = reservation.nodes if declared else running
         reserved[name] = tuple(pool[position : position + count])
-        reserved_real += reserved[name][:REAL_NODES_PER_RESERVATION]
+        reserved_real += reserved[name][:running]
         position += count
     held = {host for hosts in reserved.values() for host in hosts}
     partitions = {}
@@ -82,9 +89,7 @@ def shape_of(site: Site, *, declared: bool = True) -> Shape:
     by_name = {host: kind for kind, hosts in pools.items() for host in hosts if host in used}
     order = {host: index for index, host in enumerate((*real, *reserved_real))}
     types = dict(sorted(by_name.items(), key=lambda item: order.get(item[0], len(order))))
-    return Shape(
-        real=real, reserved=reserved, reserved_real=tuple(reserved_real), types=types, partitions=partitions
-    )
+    return Shape(real=real, reserved=reserved, reserved_real=tuple(reserved_real), types=types, partitions=partitions)
 
 
 def _pools(site: Site) -> dict[str, list[str]]:
