@@ -108,7 +108,9 @@ def test_a_time_limit_ends_a_job(slurm: Scheduler) -> None:
     job = slurm.submit("trap 'echo asked; exit 0' TERM\nsleep 60 & wait", "--time=1")
     assert ["TIMEOUT"] == slurm.until_over(job)
     assert [["0:0", "TimeLimit"]] == slurm.column(job, "ExitCode", "Reason")
-    assert re.search(rf"JOB {job} ON 127\.0\.0\.1 CANCELLED AT \S+ DUE TO TIME LIMIT \*\*\*\nasked\n", slurm.output(job))
+    assert re.search(
+        rf"JOB {job} ON 127\.0\.0\.1 CANCELLED AT \S+ DUE TO TIME LIMIT \*\*\*\nasked\n", slurm.output(job)
+    )
 
 
 def test_a_job_that_does_not_listen_is_killed(slurm: Scheduler) -> None:
@@ -171,7 +173,7 @@ def test_an_output_file_that_cannot_be_made_fails_the_job(slurm: Scheduler) -> N
 
 
 def test_a_missing_folder_is_replaced_by_tmp(slurm: Scheduler) -> None:
-    """slurmstepd goes to /tmp when it cannot change to the job's folder, and says so."""
+    """The job goes to /tmp when it cannot change to the job's folder, and says so."""
     output = slurm.work / "out"
     slurm.out("sbatch", "-W", "--chdir=/no/such/folder", f"--output={output}", "--wrap=pwd")
     assert "slurmstepd: error: couldn't chdir to `/no/such/folder'" in output.read_text()
@@ -193,8 +195,10 @@ def test_script_arguments_and_files(slurm: Scheduler) -> None:
         (["--nonsense"], "sbatch: unrecognized option '--nonsense'", 255),
         (
             ["-p", "xyz"],
-            "sbatch: error: invalid partition specified: xyz\n"
-            "sbatch: error: Batch job submission failed: Invalid partition name specified",
+            (
+                "sbatch: error: invalid partition specified: xyz\n"
+                "sbatch: error: Batch job submission failed: Invalid partition name specified"
+            ),
             1,
         ),
         (
