@@ -26,7 +26,7 @@ lint: $(VENV)/.lint
 
 # Writes the command reference in README.md anew.
 docs: $(VENV)/.test
-	$(BIN)/python tests/readme.py --write
+	$(BIN)/python -m tests.readme --write
 
 clusters-up clusters-down: clusters-%: $(VENV)/.test
 	$(BIN)/python -m integration.cluster $*

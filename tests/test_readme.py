@@ -1,0 +1,83 @@
+"""The README tells the truth: its command reference, its examples, its paths."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import aifa_hpc
+from aifa_hpc.jobs.check import check
+from aifa_hpc.jobs.spec import read_job
+from aifa_hpc.sites.load import load_site, load_sites, read_user_sites, site_names
+from aifa_hpc.sites.model import Access
+from tests.readme import README, with_reference
+
+TEXT = README.read_text("utf-8")
+ROOT = README.parent
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def test_the_command_reference_is_the_programs_own() -> None:
+    """`make docs` would change nothing."""
+    assert with_reference(TEXT) == TEXT
+
+
+def test_the_job_of_the_readme_is_taken_by_lumi() -> None:
+    """The first job a newcomer copies is legal."""
+    jobs = [block for block in blocks("toml") if "[launch]" in block]
+    job = read_job(jobs[0], "README.md")
+    site = load_site("lumi", Path("/nonexistent"))
+    problems = [problem for problem in check(job, site) if problem.key != "resources.account"]
+    assert ([], 1) == (problems, len(jobs))
+
+
+def test_the_site_files_of_the_readme_are_legal() -> None:
+    """Every [sites.NAME] example loads."""
+    base = load_sites(Path("/nonexistent"))
+    examples = [block for block in blocks("toml") if block.startswith("[sites.")]
+    found = [name for block in examples for name in read_user_sites(block, "README.md", base)]
+    assert ["lumi", "jupiter"] == found
+
+
+def test_the_python_of_the_readme_uses_names_that_exist() -> None:
+    """Every `aifa.X` in an example is public."""
+    used = {
+        node.attr
+        for block in blocks("python")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "aifa"
+    }
+    assert (True, set()) == (bool(used), used - set(aifa_hpc.__all__))
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"^\$ (make [a-z-]+)", TEXT, re.MULTILINE))))
+def test_make_targets_exist(command: str) -> None:
+    """Every `make X` of the README is a target."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert re.search(rf"^(?:.* )?{command.split()[1]}(?: .*)?:", makefile, re.MULTILINE)
+
+
+def test_every_setting_of_a_site_is_documented() -> None:
+    """The table of sites.toml keys is complete."""
+    assert [] == [key for key in Access.__struct_fields__ if f"`{key}`" not in TEXT]
+
+
+def test_versions_agree() -> None:
+    """The package, its metadata and the changelog name one version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert aifa_hpc.__version__ == project["version"]
+    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_public_face_is_what_it_says() -> None:
+    """Every name of `__all__` loads, and site names are known without loading sites."""
+    assert [] == [name for name in aifa_hpc.__all__ if getattr(aifa_hpc, name, None) is None]
+    assert {"lumi", "jupiter", "local", "lumi2"} == set(site_names(Path("/nonexistent")))
