@@ -43,7 +43,7 @@ PART_SUFFIX = ".aifa-part"
 
 _VERSION = 1
 _DIGEST = re.compile(r"sha256(-8M)?:[0-9a-f]{64}", re.ASCII)
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]?", re.ASCII)
+_DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|$)", re.ASCII)
 _HEADER_KEYS = {"aifa_manifest", "files", "bytes", "tree", "source", "tool"}
 _ENTRY_KEYS = {"path", "size", "mtime_ns", "executable", "digest"}
 
@@ -52,8 +52,8 @@ def safe_path(text: str) -> str:
     """The path itself, when it stays below whatever folder it is put in.
 
     Raises:
-        ParseError: It is empty, absolute, has a drive, a NUL, a backslash-separated ``..``, or a ``.``, ``..`` or empty
-            component.
+        ParseError: It is empty or absolute, begins with a drive (``C:/``), holds a NUL, has a ``.``, ``..`` or empty
+            component, or a ``..`` between backslashes.
     """
     reason = ""
     if not text:
