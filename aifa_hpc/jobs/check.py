@@ -6,11 +6,12 @@ queue, and some things no queue refuses: paths that compute nodes cannot see, GP
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError, Problem
+from aifa_hpc.jobs.fit import Fit
+from aifa_hpc.sites.strict import nearest as nearest_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +26,8 @@ def check(job: Job, site: Site) -> tuple[Problem, ...]:
     partition = partition_of(job, site)
     problems = [*_partition(job, site), *_account(job, site), *_qos(job, site), *_paths(job, site), *_launch(job, site)]
     if partition is not None:
-        problems += [*_time(job, site, partition), *_size(job, site, partition)]
+        rules = (_time, _size, _gpus, _cores_and_memory)
+        problems += [problem for rule in rules for problem in rule(job, site, partition)]
     return tuple(problems)
 
 
@@ -76,12 +78,11 @@ def _partition(job: Job, site: Site) -> Iterator[Problem]:
             source=site.scheduler.source,
         )
     elif name and name not in site.partitions:
-        nearest = difflib.get_close_matches(name, usable, 1, 0.0)
         yield Problem(
             key="resources.partition",
             value=name,
             rule=f"is no partition of {site.name}; it has {', '.join(usable)}",
-            nearest=nearest[0] if nearest else "",
+            nearest=nearest_word(name, usable),
         )
     elif name and site.partitions[name].by_appointment:
         yield Problem(
@@ -125,7 +126,7 @@ def _account(job: Job, site: Site) -> Iterator[Problem]:
 def _qos(job: Job, site: Site) -> Iterator[Problem]:
     name = job.resources.qos
     if name and site.qos and name not in site.qos:
-        nearest = difflib.get_close_matches(name, site.qos, 1, 0.0)[0]
+        nearest = nearest_word(name, site.qos)
         rule = f"is no QOS known of {site.name}; known are {', '.join(site.qos)}"
         yield Problem(key="resources.qos", value=name, rule=rule, nearest=nearest)
     reservation = job.resources.reservation
@@ -162,7 +163,7 @@ def _time(job: Job, site: Site, partition: Partition) -> Iterator[Problem]:
 
 
 def _size(job: Job, site: Site, partition: Partition) -> Iterator[Problem]:
-    asked, node = job.resources, site.nodes[partition.node]
+    asked = job.resources
     qos = site.qos.get(asked.qos or site.scheduler.default_qos or "")
     limits: list[tuple[int, str, Fact]] = [(partition.max_nodes or partition.nodes, "the partition", partition)]
     if qos is not None and qos.max_nodes is not None:
@@ -174,64 +175,107 @@ def _size(job: Job, site: Site, partition: Partition) -> Iterator[Problem]:
     if asked.nodes > most:
         rule = f"{owner} gives a job at most {most} node{'s' if most > 1 else ''}"
         yield Problem(key="resources.nodes", value=str(asked.nodes), rule=rule, nearest=str(most), source=_source(fact))
-    if asked.gpus_per_node > node.gpus:
-        rule = f"a node of this partition has {node.gpus} GPU{'s' if node.gpus != 1 else ''}"
+    if reservation is not None and site.partitions.get(reservation.partition) is not partition:
+        rule = f"reservation {asked.reservation} is on partition {reservation.partition}"
         yield Problem(
-            key="resources.gpus_per_node",
-            value=str(asked.gpus_per_node),
+            key="resources.partition",
+            value=asked.partition,
             rule=rule,
-            nearest=str(node.gpus),
-            source=_source(node),
+            nearest=reservation.partition,
+            source=_source(reservation),
         )
-    elif node.gpus and not asked.gpus_per_node:
-        yield Problem(
-            key="resources.gpus_per_node",
-            value="0",
-            rule="nodes of this partition have GPUs, and a job that asks for none sees none",
-            nearest=str(node.gpus),
-            source=_source(partition),
-        )
-    cpus = (asked.tasks_per_node or 1) * (asked.cpus_per_task or 1)
-    if cpus > node.usable_cpus:
-        tasks = asked.tasks_per_node or 1
-        if tasks > node.usable_cpus:
-            key, value, nearest = "resources.tasks_per_node", str(tasks), str(node.usable_cpus)
-        else:
-            key, value = "resources.cpus_per_task", str(asked.cpus_per_task)
-            nearest = str(node.usable_cpus // tasks)
-        rule = f"{cpus} cores asked for on a node with {node.usable_cpus} that jobs can use"
+
+
+def _gpus(job: Job, site: Site, partition: Partition) -> Iterator[Problem]:
+    asked, node = job.resources.gpus_per_node, site.nodes[partition.node]
+    if asked > node.gpus:
+        rule = f"a node of this partition has {node.gpus} GPU{'s' if node.gpus != 1 else ''}"
+        nearest, severity, source = node.gpus, "error", _source(node)
+    elif node.gpus and not asked:
+        rule = "nodes of this partition have GPUs, and a job that asks for none sees none"
+        nearest, severity, source = node.gpus, "error", _source(partition)
+    elif asked < node.gpus and partition.whole_node:
+        rule = f"this partition gives and bills whole nodes, and they have {node.gpus} GPUs"
+        nearest, severity, source = node.gpus, "warning", _source(partition)
+    else:
+        return
+    yield Problem(
+        key="resources.gpus_per_node",
+        value=str(asked),
+        rule=rule,
+        nearest=str(nearest),
+        source=source,
+        severity=severity,
+    )
+
+
+def _cores_and_memory(job: Job, site: Site, partition: Partition) -> Iterator[Problem]:
+    asked, node = job.resources, site.nodes[partition.node]
+    tasks = asked.tasks_per_node or 1
+    cpus = asked.cpus_per_task or 1
+    if job.launch.kind in site.launch:  # a task for each GPU, where the site wants that
+        fit = Fit(job=job, site=site, partition=partition)
+        tasks, cpus = fit.tasks, fit.cpus
+    if tasks > node.usable_cpus:
+        rule = f"a node of this partition has {node.usable_cpus} cores that jobs can use, and each task needs one"
+        key, value, nearest = "resources.tasks_per_node", str(tasks), str(node.usable_cpus)
         yield Problem(key=key, value=value, rule=rule, nearest=nearest, source=_source(node))
-    if asked.memory is not None and asked.memory > node.memory:
+    elif tasks * cpus > node.usable_cpus:
+        rule = f"{tasks} x {cpus} cores asked for on a node with {node.usable_cpus} that jobs can use"
+        key, value, nearest = "resources.cpus_per_task", str(cpus), str(node.usable_cpus // tasks)
+        yield Problem(key=key, value=value, rule=rule, nearest=nearest, source=_source(node))
+    largest = max((site.nodes[name] for name in (partition.node, *partition.more_nodes)), key=lambda kind: kind.memory)
+    if asked.memory is not None and asked.memory > largest.memory:
         yield Problem(
             key="resources.memory",
             value=str(asked.memory),
-            rule=f"a node of this partition has {node.memory} for jobs",
-            nearest=str(node.memory),
-            source=_source(node),
+            rule=f"the largest nodes of this partition have {largest.memory} for jobs",
+            nearest=str(largest.memory),
+            source=_source(largest),
         )
 
 
+# Programs and devices of the node itself; names, not files.
+_SYSTEM = ("/bin", "/usr", "/opt", "/dev", "/tmp", "/proc", "/sys", "/etc", "/run", "/var")  # noqa: S108 - as above
+
+
 def _paths(job: Job, site: Site) -> Iterator[Problem]:
+    """Folders that compute nodes do not have.
+
+    Words of the command are looked at only outside a container, which has folders of its own; a word behind the program
+    may be anything that begins with a slash, so it is only warned of.
+    """
     if not site.path_roots:
         return
-    paths = [("workdir", job.workdir)]
-    if job.container is not None:
-        paths.append(("container.image", job.container.image))
-        paths += [("container.bind", bind.partition(":")[0]) for bind in job.container.bind]
-    paths += [("launch.command", word) for word in job.launch.command if word.startswith("/")]
-    for key, path in paths:
-        if path and not any(path == root or path.startswith(root.rstrip("/") + "/") for root in site.path_roots):
-            # Programs and system folders of the node itself are no data paths.
-            system = key in {"launch.command", "container.bind"} and path.startswith(
-                ("/bin/", "/usr/", "/opt/", "/dev/", "/tmp", "/proc", "/sys")  # noqa: S108 - names, not files
+    paths = [("workdir", job.workdir, site.path_roots, "error")]
+    if job.container is None:
+        program, *words = job.launch.command
+        paths.append(("launch.command", program, (*site.path_roots, *_SYSTEM), "error"))
+        paths += [("launch.command", word, (*site.path_roots, *_SYSTEM), "warning") for word in words]
+    else:
+        paths.append(("container.image", job.container.image, site.path_roots, "error"))
+        for bind in job.container.bind:
+            paths.append(("container.bind", bind.partition(":")[0], (*site.path_roots, *_SYSTEM), "error"))
+    for key, path, roots, severity in paths:
+        if path.startswith("/") and not _below(path, roots):
+            yield Problem(
+                key=key,
+                value=path,
+                rule=f"compute nodes of {site.name} see files below {', '.join(site.path_roots)} only",
+                source=_source(next(iter(site.areas.values()))) if site.areas else site.scheduler.source,
+                severity=severity,
             )
-            if not system:
-                yield Problem(
-                    key=key,
-                    value=path,
-                    rule=f"compute nodes of {site.name} see files below {', '.join(site.path_roots)} only",
-                    source=site.scheduler.source if not site.areas else _source(next(iter(site.areas.values()))),
-                )
+
+
+def _below(path: str, roots: Iterable[str]) -> bool:
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in {"", "."}:
+            parts.append(part)
+    plain = "/" + "/".join(parts)
+    return any(plain == root or plain.startswith(root.rstrip("/") + "/") for root in roots)
 
 
 def _launch(job: Job, site: Site) -> Iterator[Problem]:
@@ -240,8 +284,8 @@ def _launch(job: Job, site: Site) -> Iterator[Problem]:
         yield Problem(
             key="launch.kind",
             value=kind,
-            rule=f"{site.name} has {', '.join(site.launch)}",
-            nearest=next(iter(site.launch)),
+            rule=f"{site.name} knows {', '.join(site.launch) or 'no launch kind'}",
+            nearest=nearest_word(kind, site.launch),
         )
     if kind == "torchrun":
         if (job.resources.tasks_per_node or 1) != 1:
@@ -249,10 +293,11 @@ def _launch(job: Job, site: Site) -> Iterator[Problem]:
             yield Problem(
                 key="resources.tasks_per_node", value=str(job.resources.tasks_per_node), rule=rule, nearest="1"
             )
-        if job.launch.command[0].rsplit("/", 1)[-1] in {"python", "python3", "torchrun"}:
+        program, *words = job.launch.command
+        if words and program.rsplit("/", 1)[-1] in {"python", "python3", "torchrun"}:
             rule = "what follows torchrun's own options: the script and its arguments"
-            nearest = " ".join(job.launch.command[1:])
-            yield Problem(key="launch.command", value=" ".join(job.launch.command), rule=rule, nearest=nearest)
+            value = " ".join(job.launch.command)
+            yield Problem(key="launch.command", value=value, rule=rule, nearest=" ".join(words))
     if kind == "command" and job.resources.nodes > 1:
         rule = "a plain command runs on the first node only; the others would be billed and idle"
         yield Problem(key="launch.kind", value=kind, rule=rule, nearest="srun", severity="warning")

@@ -1,6 +1,8 @@
 """Finds templates: the user's own folder first, then the ones that came with the library.
 
-In a wheel they lie inside the package; in a checkout they are ``templates/slurm`` beside it.
+In a wheel they lie inside the package; in a checkout they are ``templates/slurm`` beside it. A user's template may
+extend the packaged one of the same name, ``{% extends "packaged/srun.sbatch.j2" %}``, and keep what a block had with
+``{{ super() }}``.
 """
 
 from __future__ import annotations
@@ -26,4 +28,7 @@ def template_loader(config: Path) -> jinja2.BaseLoader:
         raise InputError(
             f"the templates are missing; looked in {' and '.join(map(str, _PLACES))}. Install aifa_hpc anew."
         )
-    return jinja2.FileSystemLoader([config / "templates", packaged])
+    ours = jinja2.FileSystemLoader(packaged)
+    return jinja2.ChoiceLoader(
+        [jinja2.FileSystemLoader(config / "templates"), ours, jinja2.PrefixLoader({"packaged": ours})]
+    )

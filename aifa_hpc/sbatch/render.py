@@ -1,34 +1,45 @@
 """Renders the sbatch script that this job wants on this site.
 
 :func:`prepare` decides (pure values: directives, variables, words), the templates of ``templates/slurm`` lay out. In a
-template every expression is quoted for the shell by default: a ``str`` becomes one word, a tuple of them becomes words;
-only :class:`Raw` passes as it is. So a value cannot become program text because somebody forgot a filter. Unknown
-variables are errors (``StrictUndefined``), and the finished text is read back and compared with what was asked.
+template every expression is quoted for the shell by default: a value becomes one word, a tuple of them becomes words;
+only :class:`Raw` passes as it is, and text that the template itself laid out (a block, a macro). So a value cannot
+become program text because somebody forgot a filter. No value begins a line either: sbatch obeys ``#PBS`` and ``#BSUB``
+lines anywhere in a script, also inside quotes. Unknown variables are errors (``StrictUndefined``), and the finished
+text is read back and compared with what was asked.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from markupsafe import Markup
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.check import account_of, partition_of, require_open
+from aifa_hpc.jobs.fit import Fit
 from aifa_hpc.sbatch.reread import read_directives, write_directive
 from aifa_hpc.sites.topology import mask_option
 from aifa_hpc.units import Memory
 
 if TYPE_CHECKING:
     from aifa_hpc.jobs.spec import Job
-    from aifa_hpc.sites.model import LaunchShape, Modules, NodeType, Partition, Site, Variable
+    from aifa_hpc.sites.model import Modules, Site, Variable
 
 
-class Raw(str):
-    """Text that is shell already, or a comment: not quoted again."""
+class Raw(Markup):
+    """Text that is shell already, or a comment: not quoted again.
+
+    Jinja marks what templates lay out as ``Markup``, so blocks, macros and ``super()`` pass as they are, too.
+    """
 
     __slots__ = ()
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,11 +59,19 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Export:
-    """A line that sets a variable; ``note`` says why it is there, or that the user's value replaced a preset."""
+    """A line that sets a variable.
+
+    Attributes:
+        name: Of the variable.
+        value: Shell where it is :class:`Raw`, else literally.
+        note: Why it is there, or that the user's value replaced a preset.
+        folder: The value is a folder to make.
+    """
 
     name: str
     value: Raw | str
     note: str = ""
+    folder: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,8 +115,9 @@ def render(job: Job, site: Site, loader: jinja2.BaseLoader, *, version: str, pla
         InputError: The site is a draft, the template is broken, or it dropped or changed a directive.
     """
     prepared = prepare(job, site, placement)
-    environment = jinja2.Environment(  # noqa: S701 - shell, not HTML: `finalize` quotes every expression
+    environment = jinja2.Environment(
         loader=loader,
+        autoescape=True,  # only for its marks: `finalize` quotes every expression for the shell, and marks it
         undefined=jinja2.StrictUndefined,
         finalize=quote,
         trim_blocks=True,
@@ -105,6 +125,7 @@ def render(job: Job, site: Site, loader: jinja2.BaseLoader, *, version: str, pla
         keep_trailing_newline=True,
     )
     environment.filters["comment"] = comment
+    environment.filters["word"] = word
     environment.filters["directive"] = lambda pair: Raw(write_directive(*pair))
     name = f"{job.launch.kind}.sbatch.j2"
     try:
@@ -115,9 +136,11 @@ def render(job: Job, site: Site, loader: jinja2.BaseLoader, *, version: str, pla
             version=version,
             **{key: getattr(prepared, key) for key in Prepared.__slots__},
         )
-    except jinja2.TemplateError as error:
-        where = f" line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-        raise InputError(f"template {name}{where}: {error.message or type(error).__name__}") from error
+    except jinja2.TemplateNotFound as error:
+        raise InputError(f"template {error.name} is not found.") from error
+    except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, UnicodeError) as error:
+        where = f", {_template_line(error)}" if _template_line(error) else ""
+        raise InputError(f"template {name}{where}: {error}") from error
     _require_same(prepared.directives, read_directives(text), name)
     return text
 
@@ -135,12 +158,10 @@ def prepare(job: Job, site: Site, placement: Placement | None = None) -> Prepare
             f"partition {job.resources.partition!r} is not known of {site.name}.",
             hint="Run `aifa check` for all problems.",
         )
-    fit = _Fit(job=job, site=site, partition=partition)
-    exports, task_exports = _variables(job, site)
-    variable = fit.shape.gpu_variable
-    if variable and fit.one_gpu_per_task and variable not in job.env:
-        line = Export(name=variable, value=Raw('"$SLURM_LOCALID"'), note="local rank i uses GPU i")
-        task_exports = (line, *task_exports)
+    if job.launch.kind not in site.launch:
+        raise InputError(f"{site.name} has no launch kind {job.launch.kind!r}; it has {', '.join(site.launch)}.")
+    fit = Fit(job=job, site=site, partition=partition)
+    exports, task_exports = _variables(fit)
     runtime = site.container if job.container is not None else None
     modules = [recipe for recipe in (site.modules, runtime.modules if runtime else None) if recipe is not None]
     return Prepared(
@@ -156,54 +177,27 @@ def prepare(job: Job, site: Site, placement: Placement | None = None) -> Prepare
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Fit:
-    """A job on the nodes of its partition: what follows from both."""
-
-    job: Job
-    site: Site
-    partition: Partition
-
-    @property
-    def node(self) -> NodeType:
-        return self.site.nodes[self.partition.node]
-
-    @property
-    def shape(self) -> LaunchShape:
-        return self.site.launch[self.job.launch.kind]
-
-    @property
-    def tasks(self) -> int:
-        """Tasks on each node: as asked for, else one for each GPU where the site wants that, else one."""
-        asked = self.job.resources
-        return asked.tasks_per_node or max(1, asked.gpus_per_node * self.shape.tasks_per_gpu)
-
-    @property
-    def cpus(self) -> int:
-        """Cores of a task: its part of the node, or, where nodes are shared, of the slices that come with its GPUs."""
-        asked = self.job.resources
-        if asked.cpus_per_task is not None:
-            return asked.cpus_per_task
-        if self.partition.whole_node:
-            return max(1, self.node.usable_cpus // self.tasks)
-        if self.node.gpus:
-            return max(1, self.node.usable_cpus // self.node.gpus * asked.gpus_per_node // self.tasks)
-        return 1
-
-    @property
-    def one_gpu_per_task(self) -> bool:
-        return 0 < self.job.resources.gpus_per_node == self.tasks
-
-
 def quote(value: Any) -> Any:
     """What a template expression becomes: one shell word, or words."""
-    if isinstance(value, Raw):
+    if isinstance(value, (Markup, jinja2.Undefined)):
         return value
-    if isinstance(value, str):
-        return shlex.quote(value)
     if isinstance(value, tuple | list):
-        return " ".join(str(quote(item)) for item in value)
-    return value
+        return Raw(" ".join(quote(item) for item in value))
+    if value is None:
+        raise TypeError("a value is None here; ask `{% if ... %}` first")
+    text = str(value)
+    return Raw(_ansi_c(text) if _CONTROL.search(text) else shlex.quote(text))
+
+
+def _ansi_c(text: str) -> str:
+    """bash(1) QUOTING, ``$'...'``: one line, whatever the text."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + _CONTROL.sub(lambda match: "".join(f"\\x{byte:02x}" for byte in match[0].encode()), escaped) + "'"
+
+
+def word(text: object) -> Raw:
+    """Shell that a template laid out, as one word for another shell; it keeps its lines."""
+    return Raw(shlex.quote(str(text)))
 
 
 def comment(text: object) -> Raw:
@@ -211,7 +205,7 @@ def comment(text: object) -> Raw:
     return Raw(" ".join(str(text).split()))
 
 
-def _directives(fit: _Fit, placement: Placement | None) -> list[tuple[str, str]]:
+def _directives(fit: Fit, placement: Placement | None) -> list[tuple[str, str]]:
     asked = fit.job.resources
     pairs = [
         ("job-name", placement.name if placement else fit.job.name),
@@ -234,7 +228,7 @@ def _directives(fit: _Fit, placement: Placement | None) -> list[tuple[str, str]]
     return [(option, value) for option, value in pairs if value]
 
 
-def _memory(fit: _Fit) -> tuple[str, str]:
+def _memory(fit: Fit) -> tuple[str, str]:
     node = fit.node
     if fit.job.resources.memory is not None:
         return "mem", str(fit.job.resources.memory)
@@ -247,14 +241,11 @@ def _memory(fit: _Fit) -> tuple[str, str]:
     return "mem-per-cpu", str(Memory(node.memory.mib // node.usable_cpus * 2**20))
 
 
-def _srun(fit: _Fit) -> tuple[str, ...]:
+def _srun(fit: Fit) -> tuple[str, ...]:
     # srun takes --cpus-per-task from the batch job no more since Slurm 22.05, so it is said again.
     words = ["srun", f"--ntasks-per-node={fit.tasks}", f"--cpus-per-task={fit.cpus}", *fit.shape.options]
-    node = fit.node
-    whole = fit.partition.whole_node and fit.one_gpu_per_task and fit.tasks == node.gpus
-    # Masks name cores of a whole node, and reach only the cores beside the GPU.
-    if fit.shape.bind == "masks" and whole and fit.cpus <= node.usable_cpus // node.gpus:
-        words.append(f"--cpu-bind={mask_option(node, fit.cpus, fit.tasks)}")
+    if fit.masks:
+        words.append(f"--cpu-bind={mask_option(fit.node, fit.cpus, fit.tasks)}")
     return tuple(words)
 
 
@@ -275,33 +266,71 @@ def _module_lines(recipes: list[Modules]) -> list[tuple[str, ...]]:
     return lines
 
 
-def _variables(job: Job, site: Site) -> tuple[tuple[Export, ...], tuple[Export, ...]]:
+def _variables(fit: Fit) -> tuple[tuple[Export, ...], tuple[Export, ...]]:
+    job = fit.job
     batch: list[Export] = []
     task: list[Export] = []
-    for name, preset in site.variables.items():
+    for name, preset in fit.site.variables.items():
         if not _applies(preset, job):
             continue
         if name in job.env:
             batch.append(Export(name=name, value=job.env[name], note=f"yours, in place of {preset.value}"))
             continue
         why = preset.note or preset.source
-        line = Export(name=name, value=Raw(f'"{preset.value}"'), note=why)
+        line = Export(name=name, value=Raw(f'"{preset.value}"'), note=why, folder=preset.folder)
         (task if preset.per_task and job.launch.kind != "command" else batch).append(line)
-    preset_names = {line.name for line in batch if line.note.startswith("yours")}
-    batch += [Export(name=name, value=value) for name, value in job.env.items() if name not in preset_names]
-    return tuple(batch), tuple(task)
+    said = {line.name for line in batch if line.name in job.env}
+    launch = [line for line in _launch_variables(fit) if line.name not in {preset.name for preset in batch}]
+    for line in launch:
+        if line.name in job.env and line.name not in said:
+            note = f"yours, in place of {line.value.strip(chr(34))}"
+            batch.append(Export(name=line.name, value=job.env[line.name], note=note))
+            said.add(line.name)
+    batch += [Export(name=name, value=value) for name, value in job.env.items() if name not in said]
+    return tuple(batch), (*(line for line in launch if line.name not in job.env), *task)
+
+
+def _launch_variables(fit: Fit) -> list[Export]:
+    """What each task is told about itself; torchrun tells its workers itself."""
+    if fit.job.launch.kind != "srun":
+        return []
+    lines = [
+        Export(name="RANK", value=Raw('"$SLURM_PROCID"'), note="What torch.distributed reads (init_method env://)."),
+        Export(name="WORLD_SIZE", value=Raw('"$SLURM_NTASKS"')),
+    ]
+    variable = fit.shape.gpu_variable
+    if not variable or not fit.one_gpu_per_task or variable in fit.job.env:
+        return [*lines, Export(name="LOCAL_RANK", value=Raw('"$SLURM_LOCALID"'))]
+    return [
+        *lines,
+        Export(name=variable, value=Raw('"$SLURM_LOCALID"'), note="Local rank i sees GPU i only,"),
+        Export(name="LOCAL_RANK", value=Raw('"0"'), note="so it is number 0 to the program."),
+    ]
 
 
 def _applies(preset: Variable, job: Job) -> bool:
     return job.launch.kind in preset.kinds and (job.resources.gpus_per_node > 0 or not preset.gpu_only)
 
 
+def _template_line(error: BaseException) -> str:
+    """Where in a template an error was raised: Jinja gives its frames the template's own file and line."""
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return f"line {error.lineno}"
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.endswith(".j2"):
+            found = f"line {trace.tb_lineno} of {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}"
+        trace = trace.tb_next
+    return found
+
+
 def _require_same(asked: tuple[tuple[str, str], ...], found: tuple[tuple[str, str], ...], name: str) -> None:
-    missing = [pair for pair in asked if pair not in found]
-    extra = [pair for pair in found if pair[0] in dict(asked) and pair not in asked]
-    if missing or extra:
-        changed = ", ".join(f"--{option}={value}" for option, value in missing + extra)
+    missing = [f"--{option}={value} is missing" for option, value in asked if (option, value) not in found]
+    wanted = dict(asked)
+    changed = [f"--{option}={value} is there" for option, value in found if wanted.get(option, value) != value]
+    if missing or changed:
         raise InputError(
-            f"template {name} does not carry what the job asks for: {changed}.",
+            f"template {name} does not carry what the job asks for: {'; '.join(missing + changed)}.",
             hint="Its first lines must be {% for pair in directives %}#SBATCH {{ pair | directive }}{% endfor %}.",
         )
