@@ -7,7 +7,7 @@ Data has a class that a person states: ``open`` (may be public), ``internal`` (m
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Literal
 
 from aifa_hpc.errors import InputError
@@ -20,7 +20,7 @@ CLASSES = (*OPEN_CLASSES, "sensitive")
 _GATE = object()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Clearance:
     """Leave to transfer; only :func:`clear` can make one.
 
@@ -31,17 +31,14 @@ class Clearance:
 
     data_class: DataClass | None
     outgoing: bool
-    issued_by: object = None
+    issued_by: InitVar[object] = None
 
-    def __post_init__(self) -> None:
-        if self.issued_by is not _GATE:
+    def __post_init__(self, issued_by: object) -> None:
+        if issued_by is not _GATE:
             raise TypeError("a Clearance is given out by aifa_hpc.privacy.gate.clear and cannot be made elsewhere")
 
     def __reduce__(self) -> str:
         raise TypeError("a Clearance cannot be stored or sent: ask the gate again")
-
-    def __repr__(self) -> str:
-        return f"Clearance(data_class={self.data_class!r}, outgoing={self.outgoing})"
 
 
 def clear(data_class: str | None, *, outgoing: bool) -> Clearance:
