@@ -68,9 +68,19 @@ def safe_path(text: str) -> str:
         reason = "climbs out with '..'"
     elif any(part in ("", ".") for part in text.split("/")):
         reason = "has an empty or '.' component"
+    elif not _is_name(text):
+        reason = "has a character that no file name can have"
     if reason:
         raise ParseError(f"{text!r} {reason}: paths in a manifest are relative, with '/' between names")
     return text
+
+
+def _is_name(text: str) -> bool:
+    """Whether it is what Python makes of some bytes, so that no two texts are the same file."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape") == text
+    except UnicodeEncodeError:
+        return False
 
 
 def manifest_name(name: str = "") -> str:
