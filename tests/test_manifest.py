@@ -25,9 +25,11 @@ from aifa_hpc.manifest import (
     write_manifest,
 )
 
-names = st.text(st.characters(exclude_characters="/\0", exclude_categories=()), min_size=1, max_size=20).filter(
-    lambda name: name not in (".", "..") and ".." not in name.split("\\")
+raw_names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
+foreign_names = st.binary(min_size=1, max_size=20).map(
+    lambda raw: raw.replace(b"/", b"_").replace(b"\0", b"_").decode("utf-8", "surrogateescape")
 )
+names = (raw_names | foreign_names).filter(lambda name: name not in (".", "..") and ".." not in name.split("\\"))
 paths = st.lists(names, min_size=1, max_size=4).map("/".join).filter(lambda path: path[1:2] != ":")
 digests = st.binary(min_size=32, max_size=32)
 
@@ -81,6 +83,8 @@ def test_a_manifest_that_was_cut_is_refused(manifest: Manifest, data: st.DataObj
         ("a//b", "empty or '.'"),
         ("./a", "empty or '.'"),
         ("a/", "empty or '.'"),
+        ("\ud800", "no file name"),
+        ("\udcc3\udcbc", "no file name"),
     ],
 )
 def test_a_path_that_leaves_is_refused(path: str, reason: str) -> None:
