@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from integration.clusters.hosts import compress
@@ -86,6 +87,7 @@ def settings(site: Site, layout: Layout, shape: Shape) -> str:
         "SSH_ADDRESS": layout.ssh_address,
         "SSH_PORT": str(layout.ssh_port or layout.port),
         "DBD_PORT": str(layout.port + 1),
+        "CTLD_PORT": str(layout.port + 2),
         "NODES": " ".join(shape.daemons),
         "DEVICES": " ".join(_devices(site)),
     }
@@ -338,13 +340,13 @@ def _home(site: Site, user: str) -> str:
 
 
 def folders(site: Site) -> str:
-    """``MODE OWNER GROUP PATH`` of every project area, then of the work folder's parent."""
+    """``MODE OWNER GROUP PATH`` of every project area, then of the user's work folder in one of them."""
     account = account_of(site)
-    rows = []
-    for name, area in site.areas.items():
-        if name != "home" and area.path.startswith("/"):
-            rows.append(("2770", "root", account, fill(area.path, site)))
-    rows.append(("2770", USER, account, workdir_of(site)))
+    areas = [fill(area.path, site) for key, area in site.areas.items() if key != "home" and area.path.startswith("/")]
+    rows = [("2770", "root", account, path) for path in areas]
+    work = PurePosixPath(workdir_of(site))
+    own = [path for path in (*reversed(work.parents), work) if any(path.is_relative_to(area) for area in areas)]
+    rows += [("2770", USER, account, str(path)) for path in own if str(path) not in areas]
     return _rows(rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -68,6 +69,6 @@ def run(*argv: str, stdin: str | None = None, check: bool = True, seconds: float
     """
     done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
     if check and done.returncode:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise RuntimeError(f"`{' '.join(argv[:6])}` exited with {done.returncode}:\n{said}")
+        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-40:])
+        raise RuntimeError(f"`{shlex.join(argv)[:300]}` exited with {done.returncode}:\n{said}")
     return done.stdout
