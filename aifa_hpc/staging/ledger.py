@@ -160,13 +160,18 @@ class Ledger:
         self._write("DELETE FROM unfinished WHERE place = ? AND path = ?", place, _raw(path))
 
     @contextlib.contextmanager
-    def hold(self, place: str) -> Iterator[None]:
-        """Keeps other copies that use this ledger away from a destination.
+    def hold(self, place: str, *, pid: int | None = None) -> Iterator[None]:
+        """Keeps other copies that use this ledger away from a destination, while the process is alive.
+
+        Args:
+            place: The destination.
+            pid: Who holds it; this process by default.
 
         Raises:
             TransferError: A process that is alive is copying there.
         """
-        mine = (os.getpid(), _started(os.getpid()))
+        holder = pid or os.getpid()
+        mine = (holder, _started(holder))
         with self._lock:
             self.flush()
             with self._base:

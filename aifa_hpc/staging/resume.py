@@ -137,7 +137,7 @@ def _held(
     # A part that is a hole, or not there, is not worth a look at the source.
     unread = [part for part in asked if part.index not in here and there[part.index] != PartSum()]
     if unread:
-        read = next(iter(source.sums([(file.path, unread)], md5=destination.checks_md5)))
+        [read] = source.sums([(file.path, unread)], md5=destination.checks_md5)
         here.update(zip((part.index for part in unread), read, strict=True))
     for part in asked:
         mine = here.get(part.index)

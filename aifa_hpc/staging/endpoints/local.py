@@ -85,7 +85,8 @@ class LocalEndpoint(Endpoint):
 
     def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
         """What a partial file holds."""
-        return next(self.sums([(partial_path(partial.path, partial.token), parts)]))
+        [found] = self.sums([(partial_path(partial.path, partial.token), parts)])
+        return found
 
     def read_bytes(self, path: str) -> bytes | None:
         """A small file."""

@@ -106,7 +106,8 @@ class SSHEndpoint(Endpoint):
 
     def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
         """What a partial file holds."""
-        return next(self.sums([(partial_path(partial.path, partial.token), parts)]))
+        [found] = self.sums([(partial_path(partial.path, partial.token), parts)])
+        return found
 
     def read_bytes(self, path: str) -> bytes | None:
         """A small file."""
@@ -158,11 +159,8 @@ class SSHEndpoint(Endpoint):
 
     @contextmanager
     def _remote(self) -> Iterator[Remote]:
-        remote = self._pool.take(self._root)
-        try:
+        with self._pool.control(self._root) as remote:
             yield remote
-        finally:
-            self._pool.give(remote)
 
     def _sums(self, batch: Sequence[tuple[str, Sequence[Part]]], *, md5: bool) -> Iterator[list[PartSum]]:
         items = [(path, [(part.offset, part.length) for part in parts]) for path, parts in batch]
@@ -179,12 +177,33 @@ class SSHEndpoint(Endpoint):
 
 
 class Conversations:
-    """Conversations that are idle, by all endpoints that share them."""
+    """Agents on one machine: one that is asked about files, and those of lanes.
+
+    The first is kept apart, so that lanes on a server with few channels to give do not starve it.
+    """
 
     def __init__(self, transport: Transport, *, python: str, place: str) -> None:
         self._transport, self._python, self._place = transport, python, place
         self._idle: list[Remote] = []
         self._lock = threading.Lock()
+        self._control: Remote | None = None
+        self._control_lock = threading.RLock()
+
+    @contextmanager
+    def control(self, root: str) -> Iterator[Remote]:
+        """The one for questions, for one thread at a time."""
+        with self._control_lock:
+            if self._control is None:
+                self._control = Remote(self._transport, root, python=self._python, place=self._place)
+            remote = self._control
+            try:
+                if remote.root != root:
+                    remote.enter(root)
+                yield remote
+            finally:
+                if not remote.in_order:
+                    self._control = None
+                    remote.close()
 
     def take(self, root: str) -> Remote:
         """One whose paths are relative to that folder."""
@@ -212,7 +231,9 @@ class Conversations:
         """Ends all that are idle."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for remote in idle:
+        with self._control_lock:
+            control, self._control = self._control, None
+        for remote in (*idle, *([control] if control is not None else [])):
             remote.close()
 
 

@@ -1,0 +1,44 @@
+"""What staging tests share: ledgers, clearances and trees of files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aifa_hpc.manifest import is_ours
+from aifa_hpc.privacy.gate import Clearance, clear
+from aifa_hpc.staging.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A new one."""
+    with Ledger(tmp_path / "state" / "staging.sqlite") as made:
+        yield made
+
+
+@pytest.fixture
+def clearance() -> Clearance:
+    """Leave for open data."""
+    return clear("open", outgoing=True)
+
+
+def make_tree(root: Path, files: dict[str, bytes]) -> None:
+    """Writes files below a folder."""
+    for path, data in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """All files below a folder but manifests; partial files too, so that a test sees what was left."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not (is_ours(path.name) and path.suffix == ".jsonl")
+    }
