@@ -299,13 +299,13 @@ def _launch_variables(fit: Fit) -> list[Export]:
         Export(name="WORLD_SIZE", value=Raw('"$SLURM_NTASKS"')),
     ]
     variable = fit.shape.gpu_variable
-    if not variable or not fit.one_gpu_per_task or variable in fit.job.env:
-        return [*lines, Export(name="LOCAL_RANK", value=Raw('"$SLURM_LOCALID"'))]
-    return [
-        *lines,
-        Export(name=variable, value=Raw('"$SLURM_LOCALID"'), note="Local rank i sees GPU i only,"),
-        Export(name="LOCAL_RANK", value=Raw('"0"'), note="so it is number 0 to the program."),
-    ]
+    number = Export(name="LOCAL_RANK", value=Raw('"$SLURM_LOCALID"'))
+    if not variable or not fit.one_gpu_per_task:
+        return [*lines, number]
+    lines.append(Export(name=variable, value=Raw('"$SLURM_LOCALID"'), note="Local rank i sees GPU i only,"))
+    if variable not in fit.job.env:
+        number = Export(name="LOCAL_RANK", value=Raw('"0"'), note="so it is number 0 to the program.")
+    return [*lines, number]
 
 
 def _applies(preset: Variable, job: Job) -> bool:

@@ -1,9 +1,9 @@
 """Writes one ``#SBATCH`` directive, and reads the directives of a script as sbatch would.
 
 sbatch splits a directive at white space, groups with single and double quotes also inside a word, takes a backslash as
-an escape everywhere, and cuts the line at a ``#`` that is in no quotes; it stops at the first line that is neither a
-comment nor blank. That is the behaviour of ``sbatch -vv`` 22.05.8, which prints what it found; sbatch(1) tells only
-where reading stops.
+an escape of anything but an open space, and cuts the line at a ``#`` that is in no quotes; it stops at the first line
+that is neither a comment nor blank. That is the behaviour of ``sbatch -vvv`` 22.05.8, which prints what it found;
+sbatch(1) tells only where reading stops.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aifa_hpc.errors import InputError
 _PLAIN = re.compile(r"[A-Za-z0-9@%+=:,./_-]+", re.ASCII)
 _ESCAPED = re.compile(r"\\(.?)")
 _PIECE = re.compile(
-    r"""(?P<escaped>\\.?)|(?P<quoted>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<unclosed>["'])"""
+    r"""(?P<escaped>\\\S?)|(?P<quoted>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?P<unclosed>["'])"""
     r"""|(?P<space>\s+)|(?P<comment>[#])|(?P<plain>[^\\"'\s#]+)""",
     re.ASCII,
 )
