@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,6 +129,23 @@ def test_a_login_shell_that_talks_does_not_spoil_the_output(kind: str, tmp_path:
             assert receive(channel, 4) == b"pure"
 
 
+def test_a_connection_outlives_a_gibibyte(kind: str, own: Sshd, open_to: Make) -> None:
+    """Four channels bring 320 MiB each over one login: new keys, if any are made on the way, stop nothing."""
+    transport = open_to(kind, own)
+    size = 320 * 2**20
+
+    def fetch(_: int) -> int:
+        buffer, got = memoryview(bytearray(2**20)), 0
+        with transport.open(Command(argv=("head", "-c", str(size), "/dev/zero"))) as channel:
+            while count := channel.receive_into(buffer):
+                got += count
+        return got
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(fetch, range(4))) == [size] * 4
+    assert own.accepted_logins() == 1
+
+
 # --- host keys
 
 
@@ -246,10 +264,10 @@ def test_a_server_that_never_answers_was_not_sent(kind: str, own: Sshd, open_to:
         assert time.monotonic() - started < 25
 
 
-def test_a_missing_ssh_program_names_the_alternative(own: Sshd, open_to: Make) -> None:
+def test_a_missing_ssh_program_names_the_alternative(tmp_path: Path) -> None:
     """The error says what to set."""
     with pytest.raises(NotSentError, match='transport = "fabric"'):
-        open_to("openssh", own, program="no-ssh-here").run(true())
+        OpenSSHTransport(host="localhost", control_dir=tmp_path, program="no-ssh-here").run(true())
 
 
 # --- unknown

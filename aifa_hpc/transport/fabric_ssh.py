@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
 import socket
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import fabric
 import paramiko
 
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, tail
 from aifa_hpc.transport.base import Channel
-from aifa_hpc.transport.hostkeys import KeyState, Pin, algorithms, fingerprint, host_key_error
-from aifa_hpc.transport.known_hosts import KnownKey, known_name, read_known_hosts
+from aifa_hpc.transport.hostkeys import Pin
 from aifa_hpc.transport.local import Exchange
+from aifa_hpc.transport.paramiko_trust import PACKET_BYTES, WINDOW_BYTES, make_strict
 from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
 from aifa_hpc.transport.ssh import SSHTransport, require_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+    from pathlib import Path
 
-# A channel moves at most its window per round trip (RFC 4254, 5.2): 32 MiB are 800 MiB/s at 40 ms.
-_WINDOW_BYTES = 32 * 2**20
-_PACKET_BYTES = 2**15
 _KEEPALIVE_SECONDS = 15
 _GRACE_SECONDS = 2.0
 _TAIL_BYTES = 64 * 1024
@@ -145,7 +141,7 @@ class FabricTransport(SSHTransport):
                 # One at a time: paramiko keeps the reason of a refusal for whichever thread asks first.
                 with self._opening:
                     return transport.open_session(
-                        window_size=_WINDOW_BYTES, max_packet_size=_PACKET_BYTES, timeout=self._connect_timeout
+                        window_size=WINDOW_BYTES, max_packet_size=PACKET_BYTES, timeout=self._connect_timeout
                     )
             except paramiko.ChannelException as error:
                 raise ChannelRefusedError(
@@ -187,12 +183,12 @@ class FabricTransport(SSHTransport):
             connect_timeout=max(1, round(self._connect_timeout)),
             connect_kwargs={"key_filename": [self._identity_file]} if self._identity_file else None,
         )
-        _make_strict(connection, self._pins)
+        make_strict(connection, self._pins)
         hop = connection.gateway
         while isinstance(hop, fabric.Connection):
             hop.connect_timeout = connection.connect_timeout
             hop.forward_agent = False
-            _make_strict(hop, ())  # the site's keys are the site's, not its jump host's
+            make_strict(hop, ())  # the site's keys are the site's, not its jump host's
             hop = hop.gateway
         return connection
 
@@ -276,6 +272,8 @@ class _ParamikoChannel(Channel):
             data = self._channel.recv(len(view))
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise OutcomeUnknownError(f"the connection ended while data was in flight: {error}") from error
+        if not data and not self._channel.eof_received:
+            raise OutcomeUnknownError("the connection ended while data was in flight")
         view[: len(data)] = data
         return len(data)
 
@@ -297,86 +295,6 @@ class _ParamikoChannel(Channel):
     def _keep(self, data: bytes) -> None:
         self._stderr += data
         del self._stderr[:-_TAIL_BYTES]
-
-
-class _Strict(paramiko.MissingHostKeyPolicy):  # type: ignore[misc] # paramiko has no types
-    """Trusts published and known keys, and nothing else.
-
-    The client itself is given no known keys, so every key comes here: paramiko compares only with the first of several
-    and knows neither patterns nor ``@revoked``.
-    """
-
-    def __init__(self, host: str, port: int, pins: tuple[Pin, ...], known: tuple[KnownKey, ...]) -> None:
-        self._host = host
-        self._port = port
-        self._pins = pins
-        self._known = known
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002 - paramiko's signature
-        blob = key.asbytes()
-        offered = fingerprint(blob)
-        mine = [entry for entry in self._known if entry.key == blob]
-        revoked = any(entry.marker == "@revoked" for entry in mine)
-        known = any(not entry.marker for entry in mine)
-        if not revoked and (known or any(pin.fingerprint == offered for pin in self._pins)):
-            return
-        known = any(not entry.marker for entry in self._known)
-        state: KeyState = "revoked" if revoked else "changed" if known else "unknown"
-        raise host_key_error(self._host, self._port, (f"{key.get_name()} {offered}",), self._pins, state=state)
-
-
-class _QuietTransport(paramiko.Transport):  # type: ignore[misc] # paramiko has no types
-    """A transport that never asks on the terminal."""
-
-    def auth_interactive_dumb(self, *_: Any, **__: Any) -> list[str]:
-        raise paramiko.AuthenticationException("it asks for a second factor or a password")
-
-
-def _make_strict(connection: fabric.Connection, pins: tuple[Pin, ...]) -> None:
-    config = connection.ssh_config
-    host, port = str(connection.host), int(connection.port)
-    # ssh_config(5) HostKeyAlias: the name to look up instead, on whatever port.
-    name = config.get("hostkeyalias") or known_name(host, port)
-    known = tuple(entry for entry in _known_keys(config) if entry.is_for(name))
-    connection.client.set_missing_host_key_policy(_Strict(host, port, pins, known))
-    types = [pin.type for pin in pins if pin.type] + [entry.type for entry in known if not entry.marker]
-    keys = connection.connect_kwargs.get("key_filename")
-    connection.connect_kwargs = {
-        "transport_factory": _transport_factory([name for kind in types for name in algorithms(kind)]),
-        **({"key_filename": list(keys)} if keys else {}),
-    }
-
-
-def _known_keys(config: dict[str, str]) -> Iterable[KnownKey]:
-    for option, default in (
-        ("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2"),
-        ("globalknownhostsfile", "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"),
-    ):
-        value = config.get(option, default)
-        # paramiko has taken the quotes off when there is one quoted path.
-        paths = [value] if Path(value).expanduser().exists() else shlex.split(value)
-        for path in paths:
-            with contextlib.suppress(OSError):
-                yield from read_known_hosts(Path(path).expanduser().read_text("utf-8", "replace"))
-
-
-def _transport_factory(preferred: list[str]) -> Callable[..., paramiko.Transport]:
-    """Makes transports that prefer known key types and AES-GCM, which paramiko does in one pass and puts last."""
-
-    def make(sock: Any, **settings: Any) -> paramiko.Transport:
-        if isinstance(sock, socket.socket):
-            # A request is several small packets: Nagle's algorithm would hold the last one back for 40 ms.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport = _QuietTransport(
-            sock, default_window_size=_WINDOW_BYTES, default_max_packet_size=_PACKET_BYTES, **settings
-        )
-        options = transport.get_security_options()
-        options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
-        first = [name for name in preferred if name in options.key_types]
-        options.key_types = tuple(dict.fromkeys((*first, *options.key_types)))
-        return transport
-
-    return make
 
 
 def _drain(receive: Callable[[int], bytes], keep: Callable[[bytes], None]) -> None:
