@@ -247,7 +247,11 @@ def _paths(job: Job, site: Site) -> Iterator[Problem]:
     """
     if not site.path_roots:
         return
-    paths = [("workdir", job.workdir, site.path_roots, "error")]
+    paths = [
+        ("workdir", job.workdir, site.path_roots, "error"),
+        # Where logs and sentinels go: a log that cannot be opened ends a job without a word.
+        (f"sites.{site.name}.workdir", site.access.workdir, site.path_roots, "error"),
+    ]
     if job.container is None:
         program, *words = job.launch.command
         paths.append(("launch.command", program, (*site.path_roots, *_SYSTEM), "error"))

@@ -160,6 +160,8 @@ def prepare(job: Job, site: Site, placement: Placement | None = None) -> Prepare
         )
     if job.launch.kind not in site.launch:
         raise InputError(f"{site.name} has no launch kind {job.launch.kind!r}; it has {', '.join(site.launch)}.")
+    if job.container is not None and site.container is None:
+        raise InputError(f"{site.name} runs no containers, and the job names the image {job.container.image}.")
     fit = Fit(job=job, site=site, partition=partition)
     exports, task_exports = _variables(fit)
     runtime = site.container if job.container is not None else None

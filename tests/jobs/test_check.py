@@ -231,6 +231,13 @@ def test_the_users_own_account_stands_in() -> None:
     assert () == check(job("lumi", account=""), site)
 
 
+def test_the_job_folders_must_be_seen_from_compute_nodes() -> None:
+    """A log below a folder that only login nodes have ends a job without a word (JUPITER: ``/p``)."""
+    site = load_site("jupiter", NOWHERE)
+    site = msgspec.structs.replace(site, access=msgspec.structs.replace(site.access, workdir="/p/scratch/{account}"))
+    assert [("sites.jupiter.workdir", "/p/scratch/{account}", "", "error")] == short(check(job("jupiter"), site))
+
+
 def test_doubtful_limits_say_so() -> None:
     """A limit that public sources dispute is told as such."""
     problem = check(job("lumi", partition="dev-g", time="02:30:00"), load_site("lumi", NOWHERE))[0]

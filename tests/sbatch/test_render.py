@@ -341,6 +341,8 @@ def test_what_check_refuses_render_does_not_guess(loader: jinja2.BaseLoader) -> 
     site = msgspec.structs.replace(LOCAL, launch={"srun": LOCAL.launch["srun"]})
     with pytest.raises(InputError, match="no launch kind 'command'"):
         render(job(), site, loader, version="0")
+    with pytest.raises(InputError, match="no containers"):
+        render(job(container=Container(image="/x.sif")), LOCAL, loader, version="0")
 
 
 @pytest.mark.parametrize("name", profile_names())
