@@ -105,7 +105,8 @@ class Copying:
             yield from actions
             return
         self._progress.checking(len(doubtful))
-        compared = self._by_md5(doubtful) if self._destination.checks_md5 else self._by_sha256(doubtful)
+        by_md5 = self._destination.checks_md5 or self._source.checks_md5
+        compared = self._by_md5(doubtful) if by_md5 else self._by_sha256(doubtful)
         for action in actions:
             yield compared.get(action.path, action)
 
@@ -132,16 +133,28 @@ class Copying:
         return compared
 
     def _by_md5(self, actions: Sequence[Action]) -> dict[str, Action]:
-        """Hashes the source only: the store says what it holds."""
+        """Hashes one side only: the store on the other says what it holds."""
+        store_is_there = self._destination.checks_md5
+        hashing, store = (self._source, self._destination) if store_is_there else (self._destination, self._source)
         wanted = [
-            (action.file.path, geometry.cut(action.file.size, self._part_size(action.file.size))) for action in actions
+            (
+                action.file.path if store_is_there else action.path,
+                geometry.cut(action.file.size, geometry.part_size(action.file.size, store.limits)),
+            )
+            for action in actions
         ]
         compared = {}
-        for action, sums in zip(actions, self._source.sums(wanted, md5=True), strict=True):
+        for action, sums in zip(actions, hashing.sums(wanted, md5=True), strict=True):
             blocks = tuple(block for found in sums for block in found.blocks)
-            self._ledger.note_content(self._source.identity, action.file.path, action.file.pin, blocks)
-            same = action.there is not None and self._destination.matches(action.there, sums)
-            compared[action.path] = settled(action, blocks, blocks if same else ())
+            kept = action.there if store_is_there else action.file
+            same = kept is not None and store.matches(kept, sums)
+            if same or store_is_there:
+                self._ledger.note_content(self._source.identity, action.file.path, action.file.pin, blocks)
+            compared[action.path] = (
+                settled(action, blocks, blocks if same else ())
+                if store_is_there
+                else settled(action, blocks if same else (), blocks)
+            )
         return compared
 
     def _skip(self, action: Action) -> None:

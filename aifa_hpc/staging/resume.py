@@ -76,6 +76,12 @@ def begin(
         ledger.forget_unfinished(destination.identity, path)
         known = None
     usable = [replace(found, path=path) for found in candidates if _ours(found, print_, known)]
+    if not usable and known is not None:
+        recalled = destination.recall(path, known.token)
+        usable = [recalled] if recalled is not None else []
+    if not usable and destination.checks_md5:
+        # An upload has no fingerprint, and needs none: parts are continued only when their MD5 is the source's.
+        usable = [replace(found, path=path) for found in candidates]
     token = new_token(print_, secrets.token_hex(4))
 
     def note(token: str) -> None:

@@ -188,6 +188,11 @@ class Endpoint(ABC):
     def partials(self, folders: Sequence[str]) -> list[Partial]:
         """All partial files in these folders (not below them), by anybody; ``""`` is the root."""
 
+    def recall(self, path: str, token: str) -> Partial | None:
+        """A partial file by its token, where :meth:`partials` may not list all."""
+        del path, token
+        return None
+
     @abstractmethod
     def begin(self, path: str, size: int, token: str) -> Partial:
         """A new partial file, with the folders above it."""

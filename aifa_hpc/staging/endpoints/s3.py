@@ -1,0 +1,363 @@
+"""Objects of a bucket, by the low-level calls of s3fs: multipart uploads that are continued, ranges that are pinned.
+
+An object appears by the completion of its upload, so there is no partial name to see. Parts are proven by MD5, the one
+check that AWS and every Ceph have in common: it goes with each part (``Content-MD5``), comes back as its ETag, and the
+ETag of the object is made of them. Keys end in the middle of long transfers and endpoints "succeed" without doing
+anything (LUMI user guide, storage/lumio), so nothing is believed that was not read back.
+
+Credentials are the AWS environment's own (variables, ``~/.aws``); none is ever an argument here.
+"""
+
+from __future__ import annotations
+
+import base64
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from aifa_hpc.errors import InputError, TransferError
+from aifa_hpc.manifest import is_ours, safe_path
+from aifa_hpc.staging.endpoints.base import Done, Endpoint, Feed, Lane, Pending, Reading
+from aifa_hpc.staging.endpoints.s3_store import Store, code_of, etag, explained
+from aifa_hpc.staging.failures import DamagedError
+from aifa_hpc.staging.files import CHUNK, Sums
+from aifa_hpc.staging.geometry import Limits
+from aifa_hpc.staging.model import Found, Part, Partial, PartSum, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from aifa_hpc.staging.model import Kind
+
+SMALLEST_PART = 16 * 2**20
+LARGEST_PART = 5 * 2**30
+"""Of a part, and of an object in one piece (Amazon S3 user guide, "multipart upload limits")."""
+
+MAX_PARTS = 1000
+"""LUMI-O's limit (LUMI-O-tools, rclone_util.go); Amazon takes 10,000."""
+
+_ANYWHERE = 2**63
+_LANES = 8
+
+
+class S3Endpoint(Endpoint):
+    """A prefix of a bucket, or one object.
+
+    Args:
+        bucket: Its name.
+        prefix: What keys begin with, up to a ``/``; a final ``/`` says that it is meant as a folder.
+        endpoint_url: Where the store is; ``AWS_ENDPOINT_URL`` or Amazon by default.
+        max_parts: Most parts of an upload.
+        lanes: Requests at a time.
+    """
+
+    checks_md5: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        endpoint_url: str | None = None,
+        max_parts: int = MAX_PARTS,
+        lanes: int = _LANES,
+        store: Store | None = None,
+    ) -> None:
+        self._bucket = bucket
+        self._folder = prefix.endswith("/") or not prefix
+        self._root = prefix.strip("/")
+        self._store = store or Store(endpoint_url, connections=2 * lanes)
+        self._max_parts = max_parts
+        self.limits = Limits(part=SMALLEST_PART, parts=max_parts, largest=LARGEST_PART)
+        self.lanes = lanes
+        self.identity = f"s3://{endpoint_url or ''}/{bucket}/{self._root}".rstrip("/")
+
+    def __str__(self) -> str:
+        return f"s3://{self._bucket}/{self._root}"
+
+    @property
+    def says_folder(self) -> bool:
+        """Written with a final ``/``, or a whole bucket."""
+        return self._folder
+
+    def kind(self) -> Kind:
+        """An object of that key is a file; keys that go on with ``/`` make a folder."""
+        if self._root and self._head("") is not None:
+            return "file"
+        with explained("list", "", str(self)):
+            page = self._store.call("list_objects_v2", Bucket=self._bucket, Prefix=self.key(""), MaxKeys=1)
+        return "folder" if page.get("KeyCount", len(page.get("Contents", ()))) or not self._root else "absent"
+
+    def split(self) -> tuple[S3Endpoint, str]:
+        """The prefix above, and the name in it."""
+        folder, _, name = self._root.rpartition("/")
+        if not name:
+            raise InputError(f"{self} is a whole bucket and cannot be the name of an object.")
+        above = S3Endpoint(self._bucket, folder, store=self._store, max_parts=self._max_parts, lanes=self.lanes)
+        above.identity = self.identity.rpartition("/")[0]
+        return above, name
+
+    def scan(self) -> Iterator[Found]:
+        """All objects below; markers of empty folders are left out."""
+        with explained("list", "", str(self)):
+            for page in self._pages(
+                "list_objects_v2", "ContinuationToken", "NextContinuationToken", Prefix=self.key("")
+            ):
+                for item in page.get("Contents", ()):
+                    path = item["Key"][len(self.key("")) :]
+                    if path and not path.endswith("/") and not is_ours(path):
+                        yield _found(path, item["Size"], item)
+
+    def stat(self, paths: Sequence[str]) -> list[Found | None]:
+        """One request for each path, several at a time."""
+        with ThreadPoolExecutor(2 * self.lanes) as pool:
+            return list(pool.map(self._head, paths))
+
+    def sums(self, wanted: Iterable[tuple[str, Sequence[Part]]], *, md5: bool = False) -> Iterator[list[PartSum]]:
+        """Reads them: a store does not hash for us."""
+        for path, parts in wanted:
+            found = self._head(path)
+            if found is None:
+                raise TransferError(f"cannot read {path!r} at {self}: there is no such object.")
+            sums = []
+            for part in parts:
+                length = max(0, min(part.length, found.size - part.offset))
+                hasher = Sums(md5)
+                for view in _S3Reading(self, path, Part(index=part.index, offset=part.offset, length=length)):
+                    hasher.update(view)
+                blocks, digest = hasher.finish()
+                sums.append(PartSum(blocks=tuple(map(bytes.fromhex, blocks)), md5=bytes.fromhex(digest)))
+            yield sums
+
+    def matches(self, found: Found, sums: Sequence[PartSum]) -> bool:
+        """By the ETag: the MD5 of one piece, or the MD5 of the parts' MD5s with their number."""
+        return found.pin in {etag(sums), etag(sums, multipart=True)}
+
+    def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
+        """What the store has of an upload; a part of another length is as good as none."""
+        held = {}
+        with explained("list parts of", partial.path, str(self)):
+            for page in self._pages(
+                "list_parts", "PartNumberMarker", "NextPartNumberMarker",
+                Key=self.key(partial.path), UploadId=partial.token,
+            ):  # fmt: skip
+                held.update({item["PartNumber"]: (item["Size"], item["ETag"]) for item in page.get("Parts", ())})
+        return [_part_sum(part, held.get(part.index + 1)) for part in parts]
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """A small object."""
+        found = self._head(path)
+        if found is None:
+            return None
+        return b"".join(bytes(view) for view in _S3Reading(self, path, Part(index=0, offset=0, length=found.size)))
+
+    def partials(self, folders: Sequence[str]) -> list[Partial]:
+        """Uploads that were not completed. Some stores list none; :meth:`recall` finds ours there too."""
+        found = []
+        for folder in folders:
+            prefix = f"{self.key(folder)}/" if folder else self.key("")
+            with explained("list uploads in", folder, str(self)):
+                for page in self._pages("list_multipart_uploads", "KeyMarker", "NextKeyMarker", Prefix=prefix):
+                    for item in page.get("Uploads", ()):
+                        name = item["Key"][len(prefix) :]
+                        if name and "/" not in name:
+                            path = item["Key"][len(self.key("")) :]
+                            found.append(Partial(path=path, token=item["UploadId"], size=_ANYWHERE))
+        return found
+
+    def recall(self, path: str, token: str) -> Partial | None:
+        """An upload by its id."""
+        try:
+            self._store.call("list_parts", Bucket=self._bucket, Key=self.key(path), UploadId=token, MaxParts=1)
+        except OSError as error:
+            if code_of(error) in ("NoSuchUpload", "NoSuchKey") or isinstance(error, FileNotFoundError):
+                return None
+            with explained("look at the upload of", path, str(self)):
+                raise
+        return Partial(path=path, token=token, size=_ANYWHERE)
+
+    def begin(self, path: str, size: int, token: str) -> Partial:
+        """A new upload; its id is the store's."""
+        del size
+        with explained("begin an upload of", path, str(self)):
+            made = self._store.call(
+                "create_multipart_upload", Bucket=self._bucket, Key=self.key(path), Metadata={"aifa-token": token}
+            )
+        return Partial(path=path, token=made["UploadId"])
+
+    def adopt(self, partial: Partial, token: str) -> Partial:
+        """As it is: an upload's id cannot change.
+
+        Who else adds parts to it makes no wrong object, as its completion lists the ETags of the parts that were meant.
+        """
+        del token
+        return partial
+
+    def discard(self, partials: Sequence[Partial]) -> None:
+        """Aborts uploads."""
+        for partial in partials:
+            try:
+                self._store.call(
+                    "abort_multipart_upload",
+                    Bucket=self._bucket,
+                    Key=self.key(partial.path),
+                    UploadId=partial.token,
+                )
+            except OSError as error:
+                if code_of(error) != "NoSuchUpload" and not isinstance(error, FileNotFoundError):
+                    with explained("abort the upload of", partial.path, str(self)):
+                        raise
+
+    def settle(self, folders: Sequence[str]) -> None:
+        """Nothing to do: what the store acknowledged is stored."""
+
+    def lane(self) -> Lane:
+        """All lanes share the connections of one client."""
+        return _S3Lane(self)
+
+    def close(self) -> None:
+        """Connections end with the last endpoint that shares them."""
+
+    def key(self, path: str) -> str:
+        """The key of a path; of ``""``, what keys below begin with."""
+        if path:
+            safe_path(path)
+            if not path.isascii():
+                try:
+                    path.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    raise TransferError(
+                        f"cannot write {path!r} at {self}: its name is not UTF-8, and keys are.",
+                        hint="Rename the file.",
+                    ) from error
+        return f"{self._root}/{path}" if self._root else path
+
+    def call(self, method: str, path: str, **words: Any) -> Any:
+        """A request about one object."""
+        return self._store.call(method, Bucket=self._bucket, Key=self.key(path), **words)
+
+    def pull(self, body: Any, count: int) -> bytes:
+        """The next bytes of an answer."""
+        return self._store.pull(body, count)
+
+    def _head(self, path: str) -> Found | None:
+        key = self.key(path) if path else self._root
+        try:
+            with explained("look at", path, str(self)):
+                head = self._store.call("head_object", Bucket=self._bucket, Key=key)
+        except TransferError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+        return _found(path, head["ContentLength"], head)
+
+    def _pages(self, method: str, marker: str, following: str, **words: Any) -> Iterator[Any]:
+        more: dict[str, Any] = {}
+        while True:
+            page = self._store.call(method, Bucket=self._bucket, **words, **more)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            more = {marker: page[following]}
+            if "NextUploadIdMarker" in page:
+                more["UploadIdMarker"] = page["NextUploadIdMarker"]
+
+
+class _S3Reading(Reading):
+    def __init__(self, endpoint: S3Endpoint, path: str, part: Part) -> None:
+        self._endpoint, self._path, self._part = endpoint, path, part
+
+    def __iter__(self) -> Iterator[memoryview]:
+        place, part = str(self._endpoint), self._part
+        with explained("read", self._path, place):
+            if not part.length:
+                self.pin = self._endpoint.call("head_object", self._path)["ETag"].strip('"')
+                return
+            span = f"bytes={part.offset}-{part.offset + part.length - 1}"
+            answer = self._endpoint.call("get_object", self._path, Range=span)
+        left = part.length
+        while left:
+            with explained("read", self._path, place):
+                data = self._endpoint.pull(answer["Body"], min(CHUNK, left))
+            if not data:
+                break
+            left -= len(data)
+            yield memoryview(data)
+        self.pin = answer["ETag"].strip('"')
+
+
+class _S3Lane(Lane):
+    def __init__(self, endpoint: S3Endpoint) -> None:
+        self._endpoint, self._place = endpoint, str(endpoint)
+
+    def read(self, path: str, part: Part) -> Reading:
+        return _S3Reading(self._endpoint, path, part)
+
+    def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
+        body = _gather(feed)
+        with explained("write", partial.path, self._place):
+            answer = self._endpoint.call(
+                "upload_part", partial.path, UploadId=partial.token, PartNumber=part.index + 1, **body
+            )
+        self._require(partial.path, answer["ETag"], feed.sum.md5.hex())
+        return Done()
+
+    def store(self, target: Target, feed: Feed) -> Pending:
+        body = _gather(feed)
+        with explained("write", target.path, self._place):
+            answer = self._endpoint.call("put_object", target.path, **body)
+        self._require(target.path, answer["ETag"], feed.sum.md5.hex())
+        return Done(self._read_back(target, feed.sum.md5.hex()))
+
+    def publish(self, partial: Partial, target: Target) -> Found:
+        wanted = etag(target.sums, multipart=True)
+        parts = [{"PartNumber": number, "ETag": f'"{found.md5.hex()}"'} for number, found in enumerate(target.sums, 1)]
+        try:
+            with explained("publish", target.path, self._place):
+                self._endpoint.call(
+                    "complete_multipart_upload", target.path, UploadId=partial.token, MultipartUpload={"Parts": parts}
+                )
+        except TransferError:
+            # The answer to a completion that succeeded may have been lost; then the object is there.
+            [found] = self._endpoint.stat([target.path])
+            if found is None or found.pin != wanted:
+                raise
+        return self._read_back(target, wanted)
+
+    def close(self) -> None:
+        return
+
+    def _read_back(self, target: Target, wanted: str) -> Found:
+        """What the store says it has: some say yes to anything."""
+        [found] = self._endpoint.stat([target.path])
+        if found is None or found.size != target.size:
+            raise TransferError(f"{target.path!r} was stored at {self._place} and is not there as it was sent.")
+        self._require(target.path, found.pin, wanted)
+        return found
+
+    def _require(self, path: str, got: str, wanted: str) -> None:
+        if got.strip('"') != wanted:
+            raise DamagedError(
+                f"{path!r} at {self._place} has ETag {got}, where {wanted!r} was sent.",
+                hint="Run the same command again. With SSE-KMS, ETags prove nothing: use a bucket without.",
+            )
+
+
+def _gather(feed: Feed) -> dict[str, Any]:
+    """A request's body, which must be in memory to be signed and sent again, with its MD5."""
+    data = bytearray(feed.length)
+    at = 0
+    for view in feed:
+        data[at : at + len(view)] = view
+        at += len(view)
+    return {"Body": bytes(data), "ContentMD5": base64.b64encode(feed.sum.md5).decode("ascii")}
+
+
+def _found(path: str, size: int, item: dict[str, Any]) -> Found:
+    mtime_ns = int(item["LastModified"].timestamp()) * 10**9
+    return Found(path=path, size=size, pin=item["ETag"].strip('"'), mtime_ns=mtime_ns)
+
+
+def _part_sum(part: Part, held: tuple[int, str] | None) -> PartSum:
+    if held is None or held[0] != part.length:
+        return PartSum()
+    return PartSum(md5=bytes.fromhex(held[1].strip('"')))

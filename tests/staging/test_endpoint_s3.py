@@ -1,0 +1,230 @@
+"""The S3 endpoint keeps the contract against a real HTTP server (moto's), and continues uploads."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from aifa_hpc.errors import TransferError
+from aifa_hpc.staging.endpoints.local import LocalEndpoint
+from aifa_hpc.staging.endpoints.s3 import SMALLEST_PART, S3Endpoint
+from aifa_hpc.staging.endpoints.ssh import SSHEndpoint
+from aifa_hpc.staging.engine import copy
+from aifa_hpc.staging.ledger import Ledger
+from aifa_hpc.staging.progress import Progress
+from aifa_hpc.staging.verify import verify
+from aifa_hpc.testing.endpoints import EndpointContract, Place, some_bytes
+from aifa_hpc.transport.local import LocalTransport
+from tests.staging.conftest import make_tree, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aifa_hpc.privacy.gate import Clearance
+
+FILES = {"a": b"hello", "empty": b"", "sub/big": some_bytes(SMALLEST_PART + 77), "it's ü & %2F": b"odd"}
+TOTAL = sum(map(len, FILES.values()))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A store on a free loopback port, in threads of this process."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    store.start()
+    host, port = store.get_host_and_port()
+    yield f"http://{host}:{port}"
+    store.stop()
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials come from the environment, as they do for users; nothing is asked of a metadata service."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+class Bucket(Place):
+    """A bucket of its own, looked at by boto3."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url, self.name = url, name
+        self.client = boto3.client("s3", endpoint_url=url)
+        self.client.create_bucket(Bucket=name)
+
+    def endpoint(self, path: str = "") -> S3Endpoint:
+        """An endpoint in it."""
+        return S3Endpoint(self.name, path, endpoint_url=self.url)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Makes an object."""
+        self.client.put_object(Bucket=self.name, Key=path, Body=data)
+
+    def get(self, path: str) -> bytes | None:
+        """An object's content."""
+        try:
+            data: bytes = self.client.get_object(Bucket=self.name, Key=path)["Body"].read()
+        except self.client.exceptions.NoSuchKey:
+            return None
+        return data
+
+    def names(self) -> set[str]:
+        """Objects, and uploads that were not completed."""
+        listed = self.client.list_objects_v2(Bucket=self.name).get("Contents", ())
+        return {item["Key"] for item in listed} | {f"upload of {key}" for key in self.uploads()}
+
+    def uploads(self) -> list[str]:
+        """Keys of uploads that were not completed."""
+        return [item["Key"] for item in self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", ())]
+
+    def contents(self) -> dict[str, bytes | None]:
+        """All objects but manifests."""
+        return {name: self.get(name) for name in self.names() if not name.endswith(".jsonl")}
+
+
+@pytest.fixture
+def place(server: str, request: pytest.FixtureRequest) -> Iterator[Bucket]:
+    """A fresh bucket."""
+    bucket = Bucket(server, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:40])
+    yield bucket
+    for item in bucket.client.list_objects_v2(Bucket=bucket.name).get("Contents", ()):
+        bucket.client.delete_object(Bucket=bucket.name, Key=item["Key"])
+
+
+class TestS3(EndpointContract):
+    """The contract, by objects."""
+
+    fences = False
+    impossible_names = frozenset({"new\nline"})  # moto's routes do not match a newline
+
+
+def test_there_and_back(place: Bucket, tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """Small objects and multipart ones; verified there; down again; twice does nothing in either direction."""
+    make_tree(tmp_path / "src", FILES)
+    store = place.endpoint("data/x")
+    up = [copy(LocalEndpoint(tmp_path / "src"), store, clearance=clearance, ledger=ledger) for _ in range(2)]
+    assert {f"data/x/{path}": data for path, data in FILES.items()} == place.contents()
+    assert verify(store).ok
+    down = [copy(store, LocalEndpoint(tmp_path / "back"), clearance=clearance, ledger=ledger) for _ in range(2)]
+    assert tree(tmp_path / "back") == FILES
+    assert [TOTAL, 0, TOTAL, 0] == [summary.bytes_sent for summary in (*up, *down)]
+
+
+def test_between_store_and_machine(place: Bucket, tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """From another machine's agent into the store and back, with nothing on a disk in between."""
+    make_tree(tmp_path / "src", FILES)
+    with SSHEndpoint(LocalTransport(), str(tmp_path / "src"), channels=2) as far:
+        copy(far, place.endpoint("x/"), clearance=clearance, ledger=ledger)
+    with SSHEndpoint(LocalTransport(), str(tmp_path / "dst"), channels=2) as far:
+        copy(place.endpoint("x/"), far, clearance=clearance, ledger=ledger)
+    assert tree(tmp_path / "dst") == FILES
+
+
+def test_a_single_object(place: Bucket, tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """A key is a file, and goes where it is told."""
+    make_tree(tmp_path, {"a": b"hello"})
+    copy(LocalEndpoint(tmp_path / "a"), place.endpoint("x/"), clearance=clearance, ledger=ledger)
+    copy(LocalEndpoint(tmp_path / "a"), place.endpoint("y/b"), clearance=clearance, ledger=ledger)
+    copy(place.endpoint("y/b"), LocalEndpoint(tmp_path / "c"), clearance=clearance, ledger=ledger)
+    assert {"x/a": b"hello", "y/b": b"hello"} == place.contents()
+    assert (True, b"hello") == (verify(place.endpoint("y/b")).ok, (tmp_path / "c").read_bytes())
+
+
+class BreakError(Exception):
+    """The end of a run."""
+
+
+class _Break(Progress):
+    def __init__(self, after: int) -> None:
+        self._left = after
+
+    def advance(self, size: int) -> None:
+        self._left -= size
+        if self._left <= 0:
+            raise BreakError
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_upload_is_continued(
+    place: Bucket,
+    tmp_path: Path,
+    clearance: Clearance,
+    lost: bool,
+) -> None:
+    """By its id in the ledger; without a ledger by the store's list and the parts' MD5."""
+    files = FILES | {"sub/big": some_bytes(3 * SMALLEST_PART + 77)}
+    make_tree(tmp_path / "src", files)
+
+    def run(progress: Progress) -> Any:
+        with Ledger(tmp_path / "l.sqlite") as ledger:
+            return copy(
+                LocalEndpoint(tmp_path / "src"), place.endpoint("x"),
+                clearance=clearance, ledger=ledger, progress=progress, lanes=1,
+            )  # fmt: skip
+
+    with pytest.raises(BreakError):
+        run(_Break(2 * SMALLEST_PART + 500))
+    assert [b"hello", None, ["x/sub/big"]] == [place.get("x/a"), place.get("x/sub/big"), place.uploads()]
+    if lost:
+        (tmp_path / "l.sqlite").unlink()
+    summary = run(Progress())
+    assert ({f"x/{path}": data for path, data in files.items()}, 2) == (place.contents(), summary.parts_resumed)
+    assert summary.bytes_sent == SMALLEST_PART + 77
+
+
+def test_a_lost_ledger_costs_hashing_not_sending(place: Bucket, tmp_path: Path, clearance: Clearance) -> None:
+    """ETags say what the store has: nothing is sent or fetched to know that it is the same."""
+    make_tree(tmp_path / "src", FILES)
+    for number, sent in ((1, TOTAL), (2, 0)):
+        with Ledger(tmp_path / f"l{number}.sqlite") as ledger:
+            summary = copy(LocalEndpoint(tmp_path / "src"), place.endpoint("x"), clearance=clearance, ledger=ledger)
+        assert sent == summary.bytes_sent
+    with Ledger(tmp_path / "l3.sqlite") as ledger:
+        summary = copy(place.endpoint("x"), LocalEndpoint(tmp_path / "src"), clearance=clearance, ledger=ledger)
+    assert summary.bytes_sent == 0
+
+
+def test_an_object_that_changes_is_an_error(
+    place: Bucket, tmp_path: Path, ledger: Ledger, clearance: Clearance
+) -> None:
+    """Ranges of two versions are never put together."""
+    place.put("x/big", some_bytes(SMALLEST_PART + 5))
+
+    class Overwrite(Progress):
+        done = False
+
+        def advance(self, size: int) -> None:
+            if not self.done:
+                self.done = True
+                place.put("x/big", some_bytes(SMALLEST_PART + 5, seed=9))
+
+    with pytest.raises(TransferError, match=r"'big' at s3://.* changed while it was copied"):
+        copy(
+            place.endpoint("x"), LocalEndpoint(tmp_path / "dst"),
+            clearance=clearance, ledger=ledger, progress=Overwrite(), lanes=1,
+        )  # fmt: skip
+    assert not (tmp_path / "dst/big").exists()
+
+
+def test_no_such_bucket_is_told(server: str) -> None:
+    """With what to check."""
+    with pytest.raises(TransferError, match=r"s3://no-such-bucket/.*[Bb]ucket.*Check the bucket's name"):
+        S3Endpoint("no-such-bucket", "x", endpoint_url=server).kind()
+
+
+def test_no_credentials_are_told(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With where they are looked for."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(TransferError, match="AWS_ACCESS_KEY_ID"):
+        S3Endpoint("b", "x", endpoint_url=server).kind()
