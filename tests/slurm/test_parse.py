@@ -65,9 +65,10 @@ WAYS = [plain, behind_a_banner, with_other_line_ends]
 def test_data_says_where_it_is_from(path: Path) -> None:
     """The first line names the version and the command, with the columns that are asked for today."""
     first = path.read_text("utf-8").partition("\n")[0]
-    version = path.stem.partition("-")[2]
-    columns = "|".join(QUEUE_COLUMNS) if path.stem.startswith("squeue") else ",".join(ACCOUNTING_COLUMNS)
-    assert first.startswith(f"# Slurm {version}: {path.stem.partition('-')[0]} ")
+    what, _, version = path.stem.partition("-")
+    program = what.partition("_")[0]
+    columns = {"squeue": "|".join(QUEUE_COLUMNS), "sacct": ",".join(ACCOUNTING_COLUMNS)}[program]
+    assert first.startswith(f"# Slurm {version}: {program} ")
     assert columns in first
 
 
@@ -171,10 +172,22 @@ def test_a_short_line_is_an_error(line: str) -> None:
         parse_accounting(line)
 
 
-def test_the_last_attempt_counts() -> None:
-    """With --duplicates a requeued job has a line for each attempt."""
-    lines = "7|NODE_FAIL|1:0|n1|a|b|60|None|x\n7|COMPLETED|0:0|n2|c|d|90|None|x\n"
-    assert parse_accounting(lines)["7"].state == "COMPLETED"
+@pytest.mark.parametrize("way", WAYS)
+def test_ends_and_requeues(way: Callable[[str], str]) -> None:
+    """What became of the jobs minutes later; a job that was put back is not over for anybody."""
+    ends = parse_accounting(way(captured("sacct_ends-22.05.8.txt")))
+    assert ("TIMEOUT", ExitStatus(0), 70) == (ends["38"].state, ends["38"].exit, ends["38"].elapsed_seconds)
+    assert {"21", "22", "23", "24", "25", "26", "31_1", "31_2", "38"} == {
+        key for key, job in ends.items() if is_terminal(job.state)
+    }
+    seen = [
+        parse_queue(way(captured("squeue_requeued-22.05.8.txt")))["39"],
+        parse_accounting(way(captured("sacct_requeued-22.05.8.txt")))["39"],
+        parse_accounting(way(captured("sacct_duplicates-22.05.8.txt")))["39"],
+        parse_queue(way(captured("squeue_ends-22.05.8.txt")))["39"],
+    ]
+    assert ["COMPLETING", "REQUEUED", "PENDING", "PENDING"] == [job.state for job in seen]
+    assert [False] * 4 == [is_terminal(job.state) for job in seen]
 
 
 @pytest.mark.parametrize("elapsed", ["", "INVALID", "²", "1" * 5000, "-5"])
