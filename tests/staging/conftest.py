@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from aifa_hpc.manifest import is_ours
 from aifa_hpc.privacy.gate import Clearance, clear
@@ -13,6 +14,11 @@ from aifa_hpc.staging.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+# A busy machine is no failure of what is tested.
+settings.register_profile("aifa", deadline=None)
+settings.load_profile("aifa")
 
 
 @pytest.fixture
