@@ -38,13 +38,13 @@ _NATIVE = {
     "slurmd": "slurmd",
     "slurmdbd": "slurmdbd",
     "sbatch": "slurm-client",
+    "/usr/bin/python3": "python3",
     "munged": "munge",
     "mariadbd": "mariadb-server",
     "sshd": "openssh-server",
     "rsync": "rsync",
     "unshare": "util-linux",
 }
-_ENGINE = {"podman": "podman", "runc": "runc", "buildah": "buildah", "debootstrap": "debootstrap"}
 
 __all__ = ["SITES", "Cluster", "Connection", "clusters_dir", "main", "missing"]
 

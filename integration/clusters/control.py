@@ -20,6 +20,7 @@ import fcntl
 import hashlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -173,7 +174,9 @@ class Cluster:
         self._keys(port)
         mark = place.boot(port)
         (self.folder / "mark.json").write_text(json.dumps([how, mark]), "utf-8")
-        self._wait(place, mark, port)
+        config = self.folder / "ssh_config"
+        config.write_text(self._ssh_config(port), "utf-8")
+        self._wait(place, mark, config)
         connection = Connection(
             site=self.name,
             how=how,
@@ -183,7 +186,7 @@ class Cluster:
             stranger=conf.STRANGER,
             identity_file=str(self.folder / "id_ed25519"),
             known_hosts=str(self.folder / "known_hosts"),
-            ssh_config=str(self.folder / "ssh_config"),
+            ssh_config=str(config),
             account=conf.account_of(site),
             workdir=conf.workdir_of(site),
             slurm=run(*place.inside(mark), "sinfo", "--version").split()[-1],
@@ -192,7 +195,6 @@ class Cluster:
             digest=_digest(site, how),
             boot_seconds=round(time.monotonic() - began, 1),
         )
-        (self.folder / "ssh_config").write_text(_SSH_CONFIG.format(**asdict(connection)), "utf-8")
         (self.folder / "connect.json").write_text(json.dumps(asdict(connection), indent=2) + "\n", "utf-8")
         write_config()
         return connection
@@ -212,18 +214,22 @@ class Cluster:
         kind, key = (ssh / "host_key.pub").read_text("utf-8").split()[:2]
         (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n", "utf-8")
 
-    def _wait(self, place: Place, mark: str, port: int) -> None:
-        """The greeting of sshd, the last daemon to start, means that all is up."""
+    def _ssh_config(self, port: int) -> str:
+        key, hosts = self.folder / "id_ed25519", self.folder / "known_hosts"
+        return _SSH_CONFIG.format(port=port, user=conf.USER, identity_file=key, known_hosts=hosts)
+
+    def _wait(self, place: Place, mark: str, config: Path) -> None:
+        """A login with our key to our host key, of the last daemon to start, means that all is up."""
         deadline = time.monotonic() + _BOOT_SECONDS
-        while not _greets(port):
+        while not _logs_in(config):
             if time.monotonic() > deadline or not place.alive(mark):
                 said = place.last_words(mark)
                 place.end(mark)
                 raise RuntimeError(f"the {self.name} cluster does not come up:\n{said}")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     def _healthy(self, connection: Connection) -> bool:
-        return all(self.status(connection).values()) and _greets(connection.port)
+        return all(self.status(connection).values()) and _logs_in(Path(connection.ssh_config))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -305,7 +311,10 @@ def _digest(site: Site, how: How) -> str:
 
 def _free_ports() -> int:
     """The first of ``conf.PORTS`` ports in a row that nobody listens on."""
-    for first in range(_FIRST_PORT, _LAST_PORT, conf.PORTS):
+    blocks = list(range(_FIRST_PORT, _LAST_PORT, conf.PORTS))
+    # The search begins anywhere: clusters in two folders that boot at once do not see each other's ports yet.
+    begin = random.randrange(len(blocks))
+    for first in blocks[begin:] + blocks[:begin]:
         if all(_is_free(port) for port in range(first, first + conf.PORTS)):
             return first
     raise RuntimeError(f"no {conf.PORTS} free ports in a row from {_FIRST_PORT} to {_LAST_PORT}")
@@ -321,9 +330,6 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _greets(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
+def _logs_in(config: Path) -> bool:
+    argv = ["ssh", "-F", str(config), "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "cluster", "true"]
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0

@@ -109,10 +109,9 @@ def _need_base(engine: Engine) -> None:
     with tempfile.TemporaryDirectory(prefix="aifa-base-") as folder:
         root = Path(folder) / "root"
         run("debootstrap", "--variant=minbase", "trixie", str(root), *_mirror())
-        archive = subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE)
-        subprocess.run([*engine.argv, "import", "-", BASE], stdin=archive.stdout, capture_output=True, check=True)
-        if archive.wait():
-            raise RuntimeError("tar cannot read the new base image")
+        packed = Path(folder) / "base.tar"
+        run("tar", "-C", str(root), "-cf", str(packed), ".")
+        engine("import", str(packed), BASE)
 
 
 def _mirror() -> tuple[str, ...]:

@@ -139,6 +139,7 @@ class Container(Place):
 
     def boot(self, port: int) -> str:
         name = f"aifa-{self.folder.name}-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}"
+        self._engine("rm", "--force", "--volumes", name, check=False)  # left by a boot that was interrupted
         words = ["run", "--detach", "--name", name, "--label", f"aifa-cluster={self.folder}"]
         words += [
             "--hostname",

@@ -65,9 +65,12 @@ def run(*argv: str, stdin: str | None = None, check: bool = True, seconds: float
     """Runs a program and returns its standard output.
 
     Raises:
-        RuntimeError: It failed; the message has its last words.
+        RuntimeError: It is not installed, or it failed; the message has its last words.
     """
-    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
+    try:
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
+    except FileNotFoundError as error:
+        raise RuntimeError(f"{argv[0]} is not installed; see `cluster.py needs`") from error
     if check and done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-40:])
         raise RuntimeError(f"`{shlex.join(argv)[:300]}` exited with {done.returncode}:\n{said}")
