@@ -45,6 +45,7 @@ _NATIVE = {
     "rsync": "rsync",
     "unshare": "util-linux",
 }
+_ENGINE = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}
 
 __all__ = ["SITES", "Cluster", "Connection", "clusters_dir", "main", "missing"]
 

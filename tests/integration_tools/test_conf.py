@@ -16,32 +16,34 @@ from integration.clusters.hosts import expand
 from integration.clusters.shape import main_node_type, shape_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aifa_hpc.sites.model import Site
 
 SITES = ("lumi", "jupiter")
 
 
 @pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, tmp_path) -> Site:
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     """A packaged profile, without any user's overrides."""
     return load_site(request.param, tmp_path)
 
 
 @pytest.fixture
-def lumi(tmp_path) -> Site:
+def lumi(tmp_path: Path) -> Site:
     """LUMI's profile."""
     return load_site("lumi", tmp_path)
 
 
 @pytest.fixture
-def jupiter(tmp_path) -> Site:
+def jupiter(tmp_path: Path) -> Site:
     """JUPITER's profile."""
     return load_site("jupiter", tmp_path)
 
 
-def slurm_conf(site: Site, **layout) -> str:
+def slurm_conf(site: Site, *, declared: bool = True) -> str:
     """The text of ``slurm.conf``."""
-    return conf.files(site, conf.Layout(port=17000, **layout))["slurm/slurm.conf"]
+    return conf.files(site, conf.Layout(port=17000, declared=declared))["slurm/slurm.conf"]
 
 
 def blocks(text: str, kind: str) -> dict[str, dict[str, str]]:
