@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import fnmatch
 import hashlib
 import hmac
@@ -51,7 +50,7 @@ def read_known_hosts(text: str) -> tuple[KnownKey, ...]:
             continue
         try:
             key = base64.b64decode(words[2], validate=True)
-        except binascii.Error:
+        except ValueError:
             continue
         found.append(KnownKey(names=words[0], type=words[1], key=key, marker=marker))
     return tuple(found)

@@ -60,6 +60,8 @@ _UNATTENDED = (
     "KbdInteractiveAuthentication=no",
 )
 
+_FAST_CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com"
+
 # Lines of a login's log (LogLevel=DEBUG1) that are for programmers.
 _LOG_NOISE = re.compile(r"^(?:debug\d: .*|OpenSSH_.*|Authenticated to .*|Transferred: .*|Bytes per second: .*)$")
 _OFFERED = re.compile(r"^debug1: Server host key: (?P<type>\S+) (?P<fingerprint>SHA256:\S+)", re.MULTILINE)
@@ -134,7 +136,7 @@ class OpenSSHTransport(SSHTransport):
     def login_command(self) -> tuple[str, ...]:
         """The command a person runs in a terminal to open the shared connection; the site may ask for a code there."""
         options = _options("ControlMaster=auto", f"ControlPersist={_PERSIST_BY_HAND}", "LogLevel=INFO")
-        return (self._program, *self._mux, *self._route, *options, "--", self._host, "exit 0")
+        return (self._program, *self._mux, *self._route, *options, *self._ciphers(), "--", self._host, "exit 0")
 
     def logout(self) -> bool:
         """Ends the shared connection for everybody; whether there was one."""
@@ -197,6 +199,19 @@ class OpenSSHTransport(SSHTransport):
             self._login()
         return ProcessChannel(self._client(line), env=self._env)
 
+    def _ciphers(self) -> tuple[str, ...]:
+        """Puts AES-GCM first, which carries twice as much as OpenSSH's first choice, unless a configuration chose."""
+        if shutil.which(self._program) is None:
+            return ()
+        chosen, default = (
+            [line for line in exchange(argv, b"", 10, self._env).stdout.splitlines() if line.startswith(b"ciphers ")]
+            for argv in (
+                (self._program, *self._route, "-G", "--", self._host),
+                (self._program, "-F", "none", "-G", "--", self._host),
+            )
+        )
+        return _options(f"Ciphers=^{_FAST_CIPHERS}") if chosen and chosen == default else ()
+
     def _control(self, request: str) -> bool:
         self._require_program()
         argv = (self._program, *self._mux, *self._route, "-O", request, "--", self._host)
@@ -223,7 +238,7 @@ class OpenSSHTransport(SSHTransport):
 
     def _connect(self, persist: str, master: str, *mux: str) -> tuple[int | None, str]:
         options = _options(*_UNATTENDED, persist, master, "LogLevel=DEBUG1")
-        argv = (self._program, *mux, *self._route, *options, "--", self._host, "exit 0")
+        argv = (self._program, *mux, *self._route, *options, *self._ciphers(), "--", self._host, "exit 0")
         # A file, not a pipe: the master in the background may keep it open.
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
