@@ -55,18 +55,18 @@ def exported(environ: Mapping[str, str], export: str | None) -> dict[str, str]:
 
 
 def split_export(text: str) -> list[str]:
-    """Cuts at commas that stand outside quotes, which are dropped."""
+    """Cuts at commas that stand outside quotes; the quotes stay in the value, as they do in Slurm."""
     words, word, quote = [], "", ""
     for char in text:
-        if quote:
-            word, quote = (word, "") if char == quote else (word + char, quote)
-        elif char in "'\"":
-            quote = char
-        elif char == ",":
+        if char == "," and not quote:
             words.append(word)
             word = ""
-        else:
-            word += char
+            continue
+        word += char
+        if char == quote:
+            quote = ""
+        elif not quote and char in "'\"":
+            quote = char
     return [*words, word]
 
 
@@ -81,7 +81,7 @@ def job_environment(
     cluster: str,
     programs: str,
     home: str,
-    node_cpus: int,
+    gid: int,
 ) -> dict[str, str]:
     """Everything a batch script finds in its environment.
 
@@ -95,12 +95,11 @@ def job_environment(
         cluster: ``ClusterName``.
         programs: Folder of our srun and scontrol, put first on its ``PATH``.
         home: Home folder, for a job that got none.
-        node_cpus: Cores of a node.
+        gid: The user's group.
     """
     hosts = compress_hostlist(request.hosts)
     nodes = str(len(request.hosts))
     per_node = spread(request.ntasks, len(request.hosts))
-    cpus = [tasks * (request.cpus_per_task or 1) for tasks in per_node]
     env = {"HOME": home, "USER": request.user, "LOGNAME": request.user, "PATH": _LOGIN_PATH} | dict(submitted)
     words = [word for word in env["PATH"].split(":") if word != programs]
     env["PATH"] = ":".join([programs, *words])
@@ -111,13 +110,14 @@ def job_environment(
         "SLURM_JOB_NAME": request.name,
         "SLURM_JOB_USER": request.user,
         "SLURM_JOB_UID": str(request.uid),
+        "SLURM_JOB_GID": str(gid),
         "SLURM_JOB_NODELIST": hosts,
         "SLURM_NODELIST": hosts,
         "SLURM_JOB_NUM_NODES": nodes,
         "SLURM_NNODES": nodes,
-        "SLURM_JOB_CPUS_PER_NODE": counted(cpus),
+        "SLURM_JOB_CPUS_PER_NODE": counted(request.cores),
         "SLURM_TASKS_PER_NODE": counted(per_node),
-        "SLURM_CPUS_ON_NODE": str(cpus[0] or node_cpus),
+        "SLURM_CPUS_ON_NODE": str(request.cores[0]),
         "SLURM_SUBMIT_DIR": request.submit_dir,
         "SLURM_SUBMIT_HOST": request.submit_host,
         "SLURM_JOB_PARTITION": request.partition,
@@ -127,6 +127,10 @@ def job_environment(
         "SLURM_PROCID": "0",
         "SLURM_LOCALID": "0",
         "SLURM_GTIDS": "0",
+        "SLURM_PRIO_PROCESS": "0",
+        "SLURM_NODE_ALIASES": "(null)",
+        "SLURM_TOPOLOGY_ADDR": request.hosts[0],
+        "SLURM_TOPOLOGY_ADDR_PATTERN": "node",
     }
     optional = {
         "SLURM_JOB_ACCOUNT": request.account,

@@ -60,6 +60,7 @@ class Request:
         time_limit: Minutes.
         ntasks: Tasks; ``ntasks_given`` tells whether somebody asked for that number.
         hosts: Node names it runs on.
+        cores: Cores it gets on each of them.
         signal: ``[B:]SIG@seconds`` as ``(batch shell only, number, seconds)``.
         array_tasks: How many tasks its array has, with the least, the highest index and the step.
         dependency: Terms that must hold, see ``schedule``.
@@ -81,6 +82,7 @@ class Request:
     gpus_per_node: int
     memory: str
     hosts: tuple[str, ...]
+    cores: tuple[int, ...]
     chdir: str
     submit_dir: str
     submit_host: str
@@ -98,8 +100,8 @@ class Request:
 
     @property
     def cpus(self) -> int:
-        """Cores of all tasks."""
-        return self.ntasks * (self.cpus_per_task or 1)
+        """Cores on all nodes."""
+        return sum(self.cores)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,8 +132,7 @@ class Dependency:
 def decode_request(table_: dict[str, Any]) -> Request:
     """A request from its JSON table."""
     values = dict(table_)
-    values["hosts"] = tuple(values["hosts"])
-    for key in ("signal", "array_tasks"):
+    for key in ("hosts", "cores", "signal", "array_tasks"):
         values[key] = tuple(values[key]) if values[key] is not None else None
     if values["dependency"] is not None:
         terms = tuple(Term(**term) for term in values["dependency"]["terms"])
@@ -226,8 +227,10 @@ def read_nodes(text: str) -> int:
         Refusal: No such number.
     """
     match = _NODES.fullmatch(text)
-    if match is None or int(match[1]) < 1:
-        raise error(f"invalid number of nodes (-N {text})", exit_code=PARSING_EXIT)
+    if match is None:
+        raise error(f'"{text}" is not a valid node count', exit_code=PARSING_EXIT)
+    if int(match[1]) < 1:
+        raise rejected("Node count specification invalid")
     return int(match[1]) * {"k": 1024, "m": 1024**2, None: 1}[match[2]]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aifa_hpc.slurm.hostlist import expand_hostlist
 
 from .schedule import settle
-from .show import STATES, elapsed, gathered, moment, names, nodes, raw_id, span
+from .show import STATES, elapsed, gathered, moment, names, nodes, raw_id, span, start
 from .store import CANCELLED, Job, Store
 from .words import Refusal, read_line, table
 
@@ -70,7 +70,7 @@ class Line(NamedTuple):
 
     @property
     def start(self) -> str:
-        begun = self.job.started if self.step is None else self.step["started"]
+        begun = start(self.job) if self.step is None else self.step["started"]
         return moment(begun, "None" if self.job.ended else "Unknown")
 
     @property
@@ -123,7 +123,7 @@ _FIELDS: dict[str, tuple[str, int, Callable[[Line], object]]] = {
     "partition": ("Partition", 10, lambda line: line.of_job(line.job.partition)),
     "priority": ("Priority", 10, lambda line: line.of_job(0 if line.job.held else 1)),
     "qos": ("QOS", 10, lambda line: line.of_job(line.job.request.qos or "normal")),
-    "reason": ("Reason", 22, lambda line: line.of_job(line.job.reason)),
+    "reason": ("Reason", 22, lambda line: line.of_job(line.job.reason if line.job.is_active else "None")),
     "reqcpus": ("ReqCPUS", 8, lambda line: line.step["cpus"] if line.step else line.job.request.cpus),
     "reqmem": ("ReqMem", 10, lambda line: line.of_job(line.job.request.memory)),
     "reqnodes": ("ReqNodes", 8, lambda line: line.of_job(len(line.job.request.hosts))),

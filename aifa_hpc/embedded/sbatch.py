@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from .environment import spread
 from .request import (
     OPTIONS,
     Request,
@@ -32,8 +33,8 @@ from .request import (
     variable_options,
 )
 from .schedule import settle
-from .store import PENDING, Store
-from .words import PARSING_EXIT, read_line
+from .store import COMPLETED, PENDING, Store
+from .words import PARSING_EXIT, Refusal, read_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +102,7 @@ def build(options: Mapping[str, str], settings: Settings, here: str) -> Request:
         raise rejected("Invalid partition name specified", f"invalid partition specified: {partition}")
     limits = settings.partitions[partition]
     if nodes is None:
-        # one node as long as the tasks fit; nothing keeps them from sharing its cores
+        # as few nodes as the tasks fit on
         need = -(-(tasks or 1) // per_node) if per_node else -(-(tasks or 1) * (cpus or 1) // limits.cpus)
         nodes = need if per_node else max(1, min(need, limits.max_nodes, tasks or 1))
     if nodes > min(limits.max_nodes, len(limits.hosts)):
@@ -111,7 +112,12 @@ def build(options: Mapping[str, str], settings: Settings, here: str) -> Request:
     if minutes * 60 > limits.max_time or minutes == 0:
         raise rejected("Requested time limit is invalid (missing or exceeds some limit)")
     given = tasks is not None or per_node is not None
-    tasks = tasks or nodes * (per_node or 1)
+    tasks = max(nodes, tasks or nodes * (per_node or 1))
+    cores = tuple(count * (cpus or 1) for count in spread(tasks, nodes))
+    if max(cores) > limits.cpus:
+        raise rejected("More processors requested than permitted")
+    if limits.whole_node or "exclusive" in options:
+        cores = (limits.cpus,) * nodes
     chdir = os.path.normpath(os.path.join(here, options.get("chdir", here)))
     return Request(
         name=options["job-name"],
@@ -123,13 +129,14 @@ def build(options: Mapping[str, str], settings: Settings, here: str) -> Request:
         reservation=options.get("reservation", ""),
         comment=options.get("comment", ""),
         time_limit=minutes,
-        ntasks=max(tasks, nodes),
+        ntasks=tasks,
         ntasks_given=given,
         ntasks_per_node=per_node,
         cpus_per_task=cpus,
         gpus_per_node=read_gpus(options, nodes, tasks),
         memory=read_memory(options),
         hosts=limits.hosts[:nodes],
+        cores=cores,
         chdir=chdir,
         submit_dir=here,
         submit_host=socket.gethostname(),
@@ -167,8 +174,6 @@ def submit(
         for number, task in zip(numbers, tasks or (None,), strict=True):
             if "dependency" in options:
                 dependency = read_dependency(options["dependency"], task)
-                if any(term.job and not store.tasks(term.job, term.task) for term in dependency.terms):
-                    raise rejected("Job dependency problem")
                 table["dependency"] = asdict(dependency)
             _save(settings.folder(number), script, words)
             store.add(
@@ -214,7 +219,8 @@ def read_begin(text: str) -> float:
             return time.mktime(time.strptime(text, form))
         except ValueError:
             continue
-    raise error("Invalid --begin specification", exit_code=PARSING_EXIT)
+    lines = (f"Invalid time specification (pos=0): {text}", "sbatch: error: Invalid --begin specification")
+    raise Refusal(*lines, exit_code=PARSING_EXIT)
 
 
 def _wait(store: Store, settings: Settings, number: int) -> int:
@@ -222,4 +228,4 @@ def _wait(store: Store, settings: Settings, number: int) -> int:
     while any(job.is_active for job in store.tasks(number)):
         time.sleep(0.2)
         settle(store, settings)
-    return max(job.exit_code or (128 + job.exit_signal if job.exit_signal else 0) for job in store.tasks(number))
+    return max(job.exit_code or int(job.state != COMPLETED) for job in store.tasks(number))

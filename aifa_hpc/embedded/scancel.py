@@ -1,4 +1,7 @@
-"""scancel: ends jobs, or sends them a signal."""
+"""scancel: ends jobs, or sends them a signal.
+
+As with Slurm 22.05, ending a job that is unknown or over is no error; sending it a signal is.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from .request import signal_number
 from .schedule import settle
 from .show import STATES, names
 from .store import CANCELLED, PENDING, RUNNING, Job, Store
-from .supervise import signal_steps
 from .words import Refusal, read_line, table
 
 if TYPE_CHECKING:
@@ -41,60 +43,72 @@ def main(settings: Settings, argv: Sequence[str]) -> int:
         raise Refusal("scancel: error: No job identification provided")
     store = Store(settings.database)
     settle(store, settings)
-    complaints = []
+    now = time.time()
     jobs: list[tuple[Job, str | None]] = []
+    complaints = []
+    # To end what is not there is done already; to signal it, or to look for it among others, fails.
+    strict = number is not None or bool(_FILTERS & set(options))
     for word in words:
-        found, step = _find(store, word)
-        if not found:
-            complaints.append(f"scancel: error: Kill job error on job id {word}: Invalid job id specified")
+        found, step = _find(store, word, running=number is not None)
+        if not found and (strict or step is not None):
+            what = "job id" if step is None else "job step id"
+            complaints.append(f"scancel: error: Kill job error on {what} {word}: Invalid job id specified")
         jobs += ((job, step) for job in found)
     if not words:
         jobs = [(job, None) for job in store.jobs("state IN (?, ?)", (PENDING, RUNNING))]
     for job, step in jobs:
         if _matches(job, options):
-            _end(store, job, step, number, options)
+            _end(store, job, step, number=number, options=options, now=now)
     settle(store, settings)
     if complaints and "quiet" not in options:
         raise Refusal(*complaints)
     return 1 if complaints else 0
 
 
-def _end(store: Store, job: Job, step: str | None, number: int | None, options: dict[str, str]) -> None:
+def _end(store: Store, job: Job, step: str | None, *, number: int | None, options: dict[str, str], now: float) -> None:
     if step is not None:
         _signal_step(store, job, step, number or signal.SIGTERM)
     elif number is None:
-        cancel(store, job)
+        cancel(store, job, now)
     elif job.state == RUNNING:
         _signal_job(store, job, number, options)
 
 
-def cancel(store: Store, job: Job) -> None:
+def cancel(store: Store, job: Job, now: float) -> None:
     """Ends a waiting job at once, and asks the supervisor of a running one to end it; an ended one stays as it is."""
     with store.transaction():
         now_job = store.job(job.id)
         if now_job is None or not now_job.is_active:
             return
         if now_job.state == PENDING:
-            store.update(
-                job.id, state=CANCELLED, ended=time.time(), cancelled_by=os.getuid(), launched=0, reason="None"
-            )
+            store.update(job.id, state=CANCELLED, ended=now, cancelled_by=os.getuid(), launched=0, reason="None")
             return
         store.update(job.id, cancelled_by=os.getuid(), killing=1)
     processes.signal_all([now_job.pid], signal.SIGTERM)  # after the commit, so that it finds what it is woken for
 
 
-def _find(store: Store, word: str) -> tuple[list[Job], str | None]:
+def signal_steps(store: Store, job: Job, number: int) -> None:
+    """Sends a signal to the tasks of a job's sruns, wherever they are below them."""
+    for step in store.steps(job):
+        if step["step"] != "batch" and step["ended"] is None:
+            processes.signal_all(processes.descendants(step["pid"]), number)
+
+
+def _find(store: Store, word: str, *, running: bool) -> tuple[list[Job], str | None]:
+    """The jobs of a word that are not over (or that run), and the step it names."""
     match = _ID.fullmatch(word)
     if match is None:
         raise Refusal(f"scancel: error: Invalid job id {word}")
     base, tasks, step = match.groups()
+    states = {RUNNING} if running or step is not None else {PENDING, RUNNING}
+    known = [job for job in store.tasks(int(base)) if job.state in states]
     if tasks is None or tasks == "*":
-        return store.tasks(int(base)), step
+        return known, step
     wanted = set()
     for part in tasks.strip("[]").split(","):
         first, _, last = part.partition("-")
         wanted |= set(range(int(first), int(last or first) + 1))
-    return [job for job in store.tasks(int(base)) if job.array_task in wanted], step
+    return [job for job in known if job.array_task in wanted], step
 
 
 def _matches(job: Job, options: dict[str, str]) -> bool:

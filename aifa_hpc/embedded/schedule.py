@@ -122,6 +122,8 @@ def holds(store: Store, job: Job, term: Term, settings: Settings, now: float) ->
         rivals = store.jobs("name = ? AND id < ? AND state IN (?, ?)", (job.name, job.id, PENDING, RUNNING))
         return True if not [rival for rival in rivals if rival.base != job.base] else None
     others = store.tasks(term.job, term.task)
+    if not others:
+        return True  # a job that Slurm does not know (any more) keeps nobody waiting
     if term.kind == "after":
         begun = [other.started or (other.ended if not other.is_active else None) for other in others]
         late = now - term.delay * settings.minute

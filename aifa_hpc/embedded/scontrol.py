@@ -17,7 +17,7 @@ from . import processes
 from .environment import batch_values, file_name
 from .schedule import requeue, settle
 from .settings import NOTICE
-from .show import elapsed, moment, nodes, raw_id, span
+from .show import elapsed, moment, nodes, raw_id, span, start
 from .squeue import dependency, select
 from .store import PENDING, RUNNING, Job, Store
 from .words import Refusal, read_line, table
@@ -54,7 +54,12 @@ def main(settings: Settings, argv: Sequence[str]) -> int:
         )
     store = Store(settings.database)
     for word in ",".join(rest).split(","):
-        for job in _jobs(settings, store, word):
+        try:
+            jobs = _jobs(settings, store, word)
+        except Refusal:
+            what = f"Invalid job id specified for job {word}"
+            raise Refusal(what, "slurm_suspend error: Invalid job id specified") from None
+        for job in jobs:
             changes[command](settings, store, job)
     settle(store, settings)
     return 0
@@ -105,7 +110,7 @@ def _show(settings: Settings, words: Sequence[str], *, one_line: bool) -> str:
         store = Store(settings.database)
         settle(store, settings)
         jobs = _jobs(settings, store, rest[0]) if rest else _all_jobs(settings, store)
-        blocks = [_job(settings, job) for job in jobs]
+        blocks = [_job(store, settings, job) for job in jobs]
     elif entity == "partition":
         unknown = [name for name in rest if name not in settings.partitions]
         if unknown:
@@ -138,7 +143,7 @@ def _hosts(entity: str, text: str) -> str:
         raise Refusal(f"Invalid hostlist: {text} ({wrong})") from None
 
 
-def _job(settings: Settings, job: Job) -> str:
+def _job(store: Store, settings: Settings, job: Job) -> str:
     request, now = job.request, time.time()
     array = f" ArrayJobId={job.base} ArrayTaskId={job.array_task}" if job.array_id is not None else ""
     end = job.ended or (job.started + request.time_limit * settings.minute if job.started else None)
@@ -150,11 +155,11 @@ def _job(settings: Settings, job: Job) -> str:
         f"JobId={raw_id(job)}{array} JobName={job.name}",
         f"UserId={request.user}({request.uid}) GroupId={request.user}({request.uid}) MCS_label=N/A",
         f"Priority={0 if job.held else 1} Nice=0 Account={request.account or '(null)'} QOS={request.qos or 'normal'}",
-        f"JobState={job.shown_state} Reason={job.reason} Dependency={dependency(job)}",
+        f"JobState={job.shown_state} Reason={job.reason} Dependency={dependency(store, settings, job, now)}",
         f"Requeue={int(request.requeue)} Restarts={job.restarts} BatchFlag=1 Reboot=0 ExitCode={exit_}",
         f"RunTime={span(elapsed(job, now))} TimeLimit={span(request.time_limit * 60)} TimeMin=N/A",
         f"SubmitTime={moment(job.submitted)} EligibleTime={moment(max(job.begin, job.submitted))}",
-        f"StartTime={moment(job.started, 'Unknown')} EndTime={moment(end, 'Unknown')} Deadline=N/A",
+        f"StartTime={moment(start(job), 'Unknown')} EndTime={moment(end, 'Unknown')} Deadline=N/A",
         f"Partition={job.partition} AllocNode:Sid={request.submit_host}:{job.session or 0}",
         f"NodeList={nodes(job) or '(null)'}",
         f"BatchHost={request.hosts[0]}",

@@ -41,6 +41,7 @@ class Limits:
         max_time: Longest walltime in seconds.
         default_time: Walltime in seconds of a job that asks for none; ``None`` is the longest.
         max_nodes: Most nodes of one job.
+        whole_node: Jobs get all cores of their nodes.
     """
 
     hosts: tuple[str, ...]
@@ -48,6 +49,7 @@ class Limits:
     max_time: int
     default_time: int | None
     max_nodes: int
+    whole_node: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

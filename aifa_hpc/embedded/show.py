@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.slurm.hostlist import compress_hostlist
 
-from .store import PENDING, RUNNING
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -67,22 +65,26 @@ def nodes(job: Job) -> str:
 
 
 def is_waiting_task(job: Job) -> bool:
-    """A task that Slurm would still count to its array's common record."""
-    return job.array_id is not None and job.state == PENDING and job.restarts == 0
+    """A task that Slurm still counts to its array's common record: it waits, or was cancelled while it did."""
+    return job.array_id is not None and job.started is None and job.restarts == 0
 
 
 def gathered(jobs: Iterable[Job]) -> list[tuple[str, Job]]:
-    """Jobs with the ids people see: an array's waiting tasks are one line, ``12_[0-3%2]``."""
+    """Jobs with the ids people see: an array's waiting tasks are one line, ``12_[0-3%2]``.
+
+    Those that were cancelled while they waited are a line for each scancel.
+    """
     lines: list[tuple[str, Job]] = []
-    waiting: dict[int, list[Job]] = {}
+    waiting: dict[tuple[int, float | None], list[Job]] = {}
     for job in jobs:
-        if is_waiting_task(job):
-            if job.base not in waiting:
-                lines.append(("", job))
-            waiting.setdefault(job.base, []).append(job)
-        else:
+        if not is_waiting_task(job):
             lines.append((job.label, job))
-    return [(label or f"{job.base}_[{indices(waiting[job.base])}]", job) for label, job in lines]
+            continue
+        key = (job.base, job.ended)
+        if key not in waiting:
+            lines.append(("", job))
+        waiting.setdefault(key, []).append(job)
+    return [(label or f"{job.base}_[{indices(waiting[job.base, job.ended])}]", job) for label, job in lines]
 
 
 def indices(tasks: list[Job]) -> str:
@@ -103,6 +105,7 @@ def names(text: str) -> set[str]:
     return {word for word in text.split(",") if word}
 
 
-def is_started(job: Job) -> bool:
-    """It runs."""
-    return bool(job.state == RUNNING)
+def start(job: Job) -> float | None:
+    """When a job started; one that was cancelled before counts as started then, but for an array's tasks."""
+    began: float | None = job.started
+    return began if began is not None or is_waiting_task(job) else job.ended

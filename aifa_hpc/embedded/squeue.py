@@ -9,8 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from .schedule import settle
-from .show import STATES, elapsed, gathered, moment, names, nodes, raw_id, span
+from .schedule import holds, settle
+from .show import STATES, elapsed, gathered, moment, names, nodes, raw_id, span, start
 from .store import CANCELLED, COMPLETED, PENDING, RUNNING, Job, Store
 from .words import Refusal, read_line, table
 
@@ -30,10 +30,11 @@ _FIELD = re.compile(r"%(\.?)(\d*)([A-Za-z])|([^%]+)|%")
 
 
 class Row(NamedTuple):
-    """A line to print: a job, the id it is shown under, and now."""
+    """A line to print: a job, the id it is shown under, what it waits for, and now."""
 
     label: str
     job: Job
+    waits_for: str
     now: float
     minute: float
 
@@ -71,7 +72,7 @@ _FIELDS: dict[str, tuple[str, str, Callable[[Row], object]]] = {
     "C": ("CPUS", "numcpus", lambda row: row.job.request.cpus),
     "D": ("NODES", "numnodes", lambda row: len(row.job.request.hosts)),
     "e": ("END_TIME", "endtime", lambda row: row.ends),
-    "E": ("DEPENDENCY", "dependency", lambda row: dependency(row.job)),
+    "E": ("DEPENDENCY", "dependency", lambda row: row.waits_for),
     "F": ("ARRAY_JOB_ID", "arrayjobid", lambda row: row.job.base),
     "i": ("JOBID", "jobarrayid", lambda row: row.label),
     "j": ("NAME", "name", lambda row: row.job.name),
@@ -88,7 +89,7 @@ _FIELDS: dict[str, tuple[str, str, Callable[[Row], object]]] = {
     "Q": ("PRIORITY", "prioritylong", lambda row: 0 if row.job.held else 1),
     "r": ("REASON", "reason", lambda row: row.job.reason),
     "R": ("NODELIST(REASON)", "reasonlist", lambda row: row.why),
-    "S": ("START_TIME", "starttime", lambda row: moment(row.job.started)),
+    "S": ("START_TIME", "starttime", lambda row: moment(start(row.job))),
     "t": ("ST", "statecompact", lambda row: STATES[row.job.shown_state]),
     "T": ("STATE", "state", lambda row: row.job.shown_state),
     "u": ("USER", "username", lambda row: row.job.request.user),
@@ -120,8 +121,13 @@ def main(settings: Settings, argv: Sequence[str]) -> int:
     if options.get("jobs"):
         jobs = select(jobs, options["jobs"])
     jobs = [job for job in jobs if _wanted(job, options, states)]
+    # squeue(1) --sort: by partition and state, and then as they came
+    jobs.sort(key=lambda job: (job.partition, list(STATES).index(job.shown_state)))
     lines = [(job.label, job) for job in jobs] if "array" in options or os.environ.get("SQUEUE_ARRAY") else None
-    rows = [Row(label, job, now, settings.minute) for label, job in lines or gathered(jobs)]
+    rows = [
+        Row(label, job, dependency(store, settings, job, now), now, settings.minute)
+        for label, job in lines or gathered(jobs)
+    ]
     heading = "noheader" not in options
     if "Format" in options:
         sys.stdout.write(_wide(rows, options["Format"], heading=heading))
@@ -148,21 +154,20 @@ def select(jobs: list[Job], text: str) -> list[Job]:
     return found
 
 
-def dependency(job: Job) -> str:
-    """What a waiting job still waits for."""
+def dependency(store: Store, settings: Settings, job: Job, now: float) -> str:
+    """What a waiting job still waits for, and what has failed."""
     wanted = job.request.dependency
-    if wanted is None or job.state != PENDING or job.reason not in {"Dependency", "DependencyNeverSatisfied"}:
+    if wanted is None or job.state != PENDING:
         return "(null)"
-    how = "failed" if job.reason == "DependencyNeverSatisfied" else "unfulfilled"
-    texts = [
-        term.kind
-        + (f":{term.job}" if term.job else "")
-        + (f"_{term.task}" if term.task is not None else "")
-        + (f"+{term.delay}" if term.delay else "")
-        + f"({how})"
-        for term in wanted.terms
-    ]
-    return ("?" if wanted.any else ",").join(texts)
+    texts = []
+    for term in wanted.terms:
+        held = holds(store, job, term, settings, now)
+        if held:
+            continue
+        text = term.kind + (f":{term.job}" if term.job else "") + (f"_{term.task}" if term.task is not None else "")
+        text += f"+{term.delay}" if term.delay else ""
+        texts.append(text + ("(unfulfilled)" if held is None else "(failed)"))
+    return ("?" if wanted.any else ",").join(texts) or "(null)"
 
 
 def _states(text: str) -> set[str]:

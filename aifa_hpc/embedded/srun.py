@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -43,15 +44,23 @@ def main(settings: Settings, argv: Sequence[str]) -> int:
     layout = lay_out(options, os.environ)
     if layout.warning:
         sys.stderr.write(layout.warning + "\n")
-    return _Step(store, job, options, command, layout).run()
+    return _Step(store, job, options, command, layout, kill_wait=settings.kill_wait).run()
 
 
 class _Step:
     """One srun."""
 
     def __init__(
-        self, store: Store, job: Job, options: Mapping[str, str], command: Sequence[str], layout: Layout
+        self,
+        store: Store,
+        job: Job,
+        options: Mapping[str, str],
+        command: Sequence[str],
+        layout: Layout,
+        *,
+        kill_wait: float,
     ) -> None:
+        self.kill_wait = kill_wait
         self.store, self.job, self.options, self.command, self.layout = store, job, options, command, layout
         self.tasks: list[tuple[Rank, subprocess.Popen[bytes] | None]] = []
         self.codes: dict[int, int] = {}  # rank: as Popen.returncode
@@ -94,8 +103,6 @@ class _Step:
         cpus = self.options.get("cpus-per-task", os.environ.get("SRUN_CPUS_PER_TASK"))
         export = self.options.get("export", os.environ.get("SLURM_EXPORT_ENV"))
         base = exported(os.environ, export)
-        if export is not None:  # what carries srun itself must come through whatever is exported
-            base = {name: os.environ[name] for name in ("PATH", "HOME", "USER") if name in os.environ} | base
         env = task_environment(base, self.layout, rank, step=self.step, cpus_per_task=cpus)
         label = "label" in self.options or os.environ.get("SLURM_LABELIO") == "1"
         values = self._values(rank)
@@ -109,6 +116,9 @@ class _Step:
             for pipe, target in zip(piped, (out, err), strict=True)
         ]
         try:
+            if "PATH" not in env and "/" not in self.command[0]:
+                # --export=NONE leaves no PATH to look on, and Slurm looks nowhere else
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             process = subprocess.Popen(
                 self.command,
                 stdin=self._input(rank),
@@ -186,7 +196,7 @@ class _Step:
     def _wait(self) -> None:
         patience = count(self.options, "wait", None) if self.options.get("wait", "0") != "0" else None
         kill_on_bad = self.options.get("kill-on-bad-exit", os.environ.get("SLURM_KILL_BAD_EXIT", "0")) != "0"
-        killed, first_end = False, 0.0
+        killed, first_end = 0.0, 0.0
         while len(self.codes) < len(self.tasks):
             ended = [
                 (rank, process.returncode)
@@ -200,8 +210,10 @@ class _Step:
             bad = kill_on_bad and any(self.codes.values())
             late = patience is not None and first_end and time.monotonic() - first_end > patience
             if (bad or late) and not killed and len(self.codes) < len(self.tasks):
-                killed = True
+                killed = time.monotonic()
                 self._say(f"srun: launch/slurm: _step_signal: Terminating StepId={self.job.id}.{self.step}")
+                self._signal(signal.SIGTERM)
+            elif killed and time.monotonic() - killed > self.kill_wait:
                 self._signal(signal.SIGKILL)
             if not ended:
                 time.sleep(0.01)
@@ -216,7 +228,7 @@ class _Step:
         with self.store.transaction():
             job = self.store.job(self.job.id)
             stopped = job is not None and bool(job.killing) and worst != 0
-            state = CANCELLED if stopped else COMPLETED if worst == 0 else FAILED
+            state = CANCELLED if stopped or worst < 0 else COMPLETED if worst == 0 else FAILED
             self.store.end_step(
                 self.job.id,
                 self.job.restarts,

@@ -97,13 +97,8 @@ def lay_out(options: Mapping[str, str], job: Mapping[str, str]) -> Layout:
         raise error(f"Only allocated {len(hosts)} nodes asked for {nodes}")
     hosts = hosts[: nodes or len(hosts)]
     per_node = count(options, "ntasks-per-node", job.get("SLURM_NTASKS_PER_NODE"))
-    tasks = count(options, "ntasks", None)
-    if tasks is None and "ntasks-per-node" in options and per_node:
-        tasks = per_node * len(hosts)
-    if tasks is None:
-        # -N alone, in a job that fixed its number of tasks by node, means that many on these nodes
-        by_node = per_node * len(hosts) if per_node else None
-        tasks = by_node or count({}, "ntasks", job.get("SLURM_NTASKS")) or len(hosts)
+    # The job's own number stands in SLURM_NTASKS and wins over --nodes and --ntasks-per-node; for less, say -n.
+    tasks = count(options, "ntasks", job.get("SLURM_NTASKS")) or len(hosts) * (per_node or 1)
     warning = ""
     if tasks < len(hosts):
         if nodes is not None:
@@ -112,6 +107,10 @@ def lay_out(options: Mapping[str, str], job: Mapping[str, str]) -> Layout:
     counts = spread(tasks, len(hosts))
     if per_node and "ntasks-per-node" in options and tasks <= per_node * len(hosts):
         counts = [max(0, min(per_node, tasks - per_node * node)) for node in range(len(hosts))]
+    cores = tasks * (count(options, "cpus-per-task", job.get("SRUN_CPUS_PER_TASK")) or 1)
+    given = sum(_cores(job["SLURM_JOB_CPUS_PER_NODE"])[: len(hosts)])
+    if cores > given and "overcommit" not in options:
+        raise error(f"Unable to create step for job {job['SLURM_JOB_ID']}: More processors requested than permitted")
     cyclic = options.get("distribution", job.get("SLURM_DISTRIBUTION", "block")).startswith("cyclic")
     order = _cyclic(counts) if cyclic else [node for node, number in enumerate(counts) for _ in range(number)]
     ranks, seen = [], [0] * len(hosts)
@@ -138,6 +137,15 @@ def _hosts(options: Mapping[str, str], hosts: list[str]) -> list[str]:
     if not hosts:
         raise error("Unable to create step: Requested node configuration is not available")
     return hosts
+
+
+def _cores(text: str) -> list[int]:
+    """Numbers of ``SLURM_JOB_CPUS_PER_NODE``, one for each node."""
+    found = []
+    for word in text.split(","):
+        number, _, times = word.partition("(x")
+        found += [int(number)] * int(times.rstrip(")") or 1)
+    return found
 
 
 def _cyclic(counts: Sequence[int]) -> list[int]:

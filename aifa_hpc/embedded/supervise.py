@@ -1,5 +1,5 @@
 # ruff: noqa: PTH108, PTH112, PTH118, PTH123 - every call starts a Python, and pathlib would slow that
-# ruff: noqa: PLC0415 - imported where it is used, so that programs without it start faster
+
 """The process that runs one job: takes it, starts its script, keeps its time limit, records how it ended.
 
 It belongs to nobody (``processes.spawn_detached``), so the job goes on when its submitter ends. ``scancel`` writes what
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from . import processes
 from .environment import batch_values, exported, file_name, job_environment
-from .schedule import MARKER, settle
-from .store import CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, TIMEOUT, Job, Store
+from .scancel import signal_steps
+from .schedule import MARKER, requeue, settle
+from .store import CANCELLED, COMPLETED, FAILED, PENDING, REQUEUED, RUNNING, TIMEOUT, Job, Store
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -99,7 +100,7 @@ class _Run:
             now = time.time()
             job = _require(self.store, self.job.id)
             if job.cancelled_by is not None or job.killing:
-                state = CANCELLED
+                state = CANCELLED if job.cancelled_by is not None else REQUEUED
             elif now >= self.deadline:
                 state = TIMEOUT
             if state:
@@ -128,7 +129,7 @@ class _Run:
             cluster=self.settings.cluster,
             programs=self.settings.bin,
             home=pwd.getpwuid(os.getuid()).pw_dir,
-            node_cpus=self.settings.partitions[request.partition].cpus,
+            gid=os.getgid(),
         )
         env[MARKER] = f"{self.settings.root}:{self.job.id}"
         where, complaint = request.chdir, ""
@@ -187,7 +188,7 @@ class _Run:
     def _kill(self, process: subprocess.Popen[bytes], state: str) -> None:
         """SIGCONT and SIGTERM to all, SIGKILL after ``KillWait`` to those that are left."""
         self.store.update(self.job.id, killing=1)
-        why = " DUE TO TIME LIMIT" if state == TIMEOUT else ""
+        why = {TIMEOUT: " DUE TO TIME LIMIT", REQUEUED: " DUE TO JOB REQUEUE"}.get(state, "")
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
         self._say(f"slurmstepd: error: *** JOB {self.job.id} ON {self.request.hosts[0]} CANCELLED AT {stamp}{why} ***")
         everyone = processes.descendants(os.getpid())
@@ -212,33 +213,22 @@ class _Run:
             job = _require(self.store, self.job.id)
             for step in self.store.steps(job):
                 ended = (code, number) if step["step"] == "batch" else (0, int(signal.SIGKILL))
-                how = state if step["step"] == "batch" and state in {COMPLETED, FAILED} else CANCELLED
+                # A step that a signal ended is cancelled, whatever the job is.
+                how = state if step["step"] == "batch" and state in {COMPLETED, FAILED} and not number else CANCELLED
                 self.store.end_step(
                     job.id, job.restarts, step["step"], state=how, ended=now, exit_code=ended[0], exit_signal=ended[1]
                 )
-            if state in {CANCELLED, TIMEOUT}:  # how the script took it stands with the batch step
-                code = number = 0
-            if job.killing and job.cancelled_by is None and state == CANCELLED:
-                self._back(job)
+            if state == REQUEUED and job.cancelled_by is None:
+                requeue(self.store, job)
                 return
+            if state in {CANCELLED, TIMEOUT, REQUEUED}:  # how the script took it stands with the batch step
+                state, code, number = (CANCELLED if state == REQUEUED else state), 0, 0
             reason = {TIMEOUT: "TimeLimit", FAILED: "NonZeroExitCode"}.get(state, "None")
             self.store.update(
                 job.id, state=state, ended=now, exit_code=code, exit_signal=number, reason=reason, killing=0
             )
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self.settings.folder(job.id)}/environment")
-
-    def _back(self, job: Job) -> None:
-        from .schedule import requeue
-
-        requeue(self.store, job)
-
-
-def signal_steps(store: Store, job: Job, number: int) -> None:
-    """Sends a signal to the tasks of a job's sruns, wherever they are below them."""
-    for step in store.steps(job):
-        if step["step"] != "batch" and step["ended"] is None:
-            processes.signal_all(processes.descendants(step["pid"]), number)
 
 
 def _strings(path: str) -> list[str]:

@@ -88,4 +88,5 @@ def _limits(site: Site, partition: Partition) -> Limits:
         max_time=partition.max_time.seconds,
         default_time=partition.default_time.seconds if partition.default_time else None,
         max_nodes=partition.max_nodes or partition.nodes,
+        whole_node=partition.whole_node,
     )

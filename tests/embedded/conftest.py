@@ -80,8 +80,8 @@ class Scheduler:
         return found
 
     def close(self) -> None:
+        """Cancels everything and waits until nothing is left."""
         self.run("scancel", "--me")
-        self.run("scancel", "--full", "--signal=KILL", "--me")
         self.until(lambda: not self.processes())
 
 

@@ -88,26 +88,31 @@ def test_what_a_job_finds_in_its_environment(slurm: Scheduler) -> None:
 @pytest.mark.parametrize(
     ("export", "seen"),
     [
-        ("ALL", "outer "),
-        ("ALL,ADDED=1", "outer 1"),
-        ("NONE", " "),
-        ("OUTER", "outer "),
-        ("OUTER=mine,ADDED='a,b'", "mine a,b"),
+        ("ALL", "outer \nfound\n"),
+        ("ALL,ADDED=1", "outer 1\nfound\n"),
+        ("ALL,OUTER=mine", "mine \nfound\n"),
+        ("NONE", " \nlost\nfound\n"),
+        ("OUTER", "outer \nlost\nfound\n"),
+        ("OUTER=mine,ADDED='a,b'", "mine 'a,b'\nlost\nfound\n"),
     ],
 )
 def test_export(slurm: Scheduler, export: str, seen: str) -> None:
-    """--export lets through what it names; srun is found whatever it is."""
-    script = f'#!/bin/bash\n#SBATCH --export="{export}"\necho "$OUTER $ADDED"; srun -n1 true && echo found\n'
-    command = 'OUTER=outer sbatch --parsable --wait --chdir="$1"'
-    completed = slurm.transport.run(Command(argv=("sh", "-c", command, "sh", str(slurm.work)), stdin=script.encode()))
-    assert f"{seen}\nfound\n" == slurm.output(completed.out.strip())
+    """--export lets through what it names; without ALL, srun's tasks have no PATH unless they are given it again."""
+    script = (
+        '#!/bin/bash\necho "$OUTER $ADDED"\nsrun true 2>/dev/null || echo lost\nsrun --export=ALL true && echo found\n'
+    )
+    command = 'OUTER=outer sbatch --parsable --wait --chdir="$1" --export="$2"'
+    argv = ("sh", "-c", command, "sh", str(slurm.work), export)
+    completed = slurm.transport.run(Command(argv=argv, stdin=script.encode()))
+    assert seen == slurm.output(completed.out.strip())
 
 
 def test_a_time_limit_ends_a_job(slurm: Scheduler) -> None:
     """At its limit a job gets SIGTERM and is TIMEOUT; its error file says why."""
     job = slurm.submit("trap 'echo asked; exit 0' TERM\nsleep 60 & wait", "--time=1")
     assert ["TIMEOUT"] == slurm.until_over(job)
-    assert [["0:0", "TimeLimit"]] == slurm.column(job, "ExitCode", "Reason")
+    assert [["0:0", "None"]] == slurm.column(job, "ExitCode", "Reason")
+    assert "(TimeLimit)" == slurm.out("squeue", "-h", "-t", "TIMEOUT", "-o", "%R")
     assert re.search(
         rf"JOB {job} ON 127\.0\.0\.1 CANCELLED AT \S+ DUE TO TIME LIMIT \*\*\*\nasked\n", slurm.output(job)
     )
@@ -210,7 +215,10 @@ def test_script_arguments_and_files(slurm: Scheduler) -> None:
         (["--nodes=99"], "Batch job submission failed: Node count specification invalid", 1),
         (["--array=5-1"], "Batch job submission failed: Invalid job array specification", 1),
         (["--array=0-99999999"], "Batch job submission failed: Invalid job array specification", 1),
-        (["--dependency=afterok:4711"], "Batch job submission failed: Job dependency problem", 1),
+        (["--nodes=0"], "Batch job submission failed: Node count specification invalid", 1),
+        (["--nodes=x"], 'sbatch: error: "x" is not a valid node count', 255),
+        (["--ntasks=9999"], "Batch job submission failed: More processors requested than permitted", 1),
+        (["--dependency=later:1"], "Batch job submission failed: Job dependency problem", 1),
         (["--signal=NONSENSE"], "sbatch: error: Invalid --signal specification", 255),
         (["--ntasks=many"], 'Invalid numeric value "many" for --ntasks.', 1),
         (["--mem=lots"], "sbatch: error: Invalid --mem specification", 255),

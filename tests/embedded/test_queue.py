@@ -81,9 +81,12 @@ def test_more_jobs_than_slots(make: Callable[..., Scheduler]) -> None:
 )
 def test_dependencies(slurm: Scheduler, kind: str, first: str, expected: str) -> None:
     """A job starts when what it waits for has happened, or says that it never will."""
-    one = slurm.submit(f"sleep 0.2; {first}")
+    one = slurm.submit(f"until [ -e go ]; do sleep 0.05; done; {first}", "--hold")
     two = slurm.submit("true", f"--dependency={kind}:{one}")
-    assert "(Dependency)" in slurm.out("squeue", "-h", "-t", "PD", "-o", "%i %R") or kind == "after"
+    waiting = slurm.out("squeue", "-h", "-t", "PD", "-o", "%i %R %E").splitlines()
+    assert f"{two} (Dependency) {kind}:{one}(unfulfilled)" in waiting
+    slurm.out("scontrol", "release", one)
+    (slurm.work / "go").touch()
     slurm.until(lambda: expected in slurm.column(two, "State", "Reason")[0])
 
 
@@ -101,6 +104,21 @@ def test_a_chain(slurm: Scheduler) -> None:
     slurm.until(lambda: slurm.column(good, "State", "Reason") == [["PENDING", "DependencyNeverSatisfied"]])
     slurm.until(lambda: ["COMPLETED", "PENDING"] == slurm.states(corresponding))
     assert f"afterok:{array}(failed)" == slurm.out("squeue", "-h", "-j", good, "-o", "%E")
+
+
+def test_cancel_an_array_that_waits(slurm: Scheduler) -> None:
+    """Its tasks stay one line, cancelled, that never started."""
+    job = slurm.submit("true", "--array=0-4%2", "--hold")
+    slurm.out("scancel", job)
+    uid = slurm.out("id", "-u")
+    assert [[f"{job}_[0-4%2]", job, f"CANCELLED by {uid}", "None"]] == slurm.column(
+        job, "JobID", "JobIDRaw", "State", "Start"
+    )
+
+
+def test_a_dependency_on_a_job_nobody_knows(slurm: Scheduler) -> None:
+    """Slurm lets it run."""
+    assert ["COMPLETED"] == slurm.until_over(slurm.submit("true", "--dependency=afternotok:4711"))
 
 
 def test_singleton(slurm: Scheduler) -> None:
@@ -131,7 +149,9 @@ def test_cancel_a_waiting_job(slurm: Scheduler) -> None:
     job = slurm.submit("touch started", "--hold")
     slurm.out("scancel", job)
     uid = slurm.out("id", "-u")
-    assert [[f"CANCELLED by {uid}", "None", "00:00:00"]] == slurm.column(job, "State", "Start", "Elapsed")
+    (fields,) = slurm.column(job, "State", "Elapsed", "NodeList", "Start", "End")
+    assert [f"CANCELLED by {uid}", "00:00:00", "None assigned"] == fields[:3]
+    assert fields[3] == fields[4]
     assert not (slurm.work / "started").exists()
 
 
@@ -149,8 +169,10 @@ def test_cancel_a_running_job(slurm: Scheduler) -> None:
 
 def test_cancel_some_tasks(slurm: Scheduler) -> None:
     """With ``12_[1-2]`` these tasks end only."""
-    job = slurm.submit("sleep 0.5", "--array=0-3")
+    job = slurm.submit("until [ -e go ]; do sleep 0.05; done", "--array=0-3")
+    slurm.until(lambda: ["RUNNING"] * 4 == slurm.states(job))
     slurm.out("scancel", f"{job}_[1-2]")
+    (slurm.work / "go").touch()
     assert ["COMPLETED", "CANCELLED", "CANCELLED", "COMPLETED"] == [state.split()[0] for state in slurm.until_over(job)]
 
 
@@ -164,16 +186,15 @@ def test_cancel_by_filters(slurm: Scheduler) -> None:
 
 
 def test_cancel_what_is_over_or_was_never_there(slurm: Scheduler) -> None:
-    """An ended job stays as it is without complaint; an unknown one is an error."""
+    """Ending either is no error; a signal to either is (Slurm 22.05)."""
     job = slurm.submit("true")
     slurm.until_over(job)
-    assert "" == slurm.out("scancel", job)
+    assert "" == slurm.out("scancel", job, "4711")
     assert ["COMPLETED"] == slurm.states(job)
-    completed = slurm.run("scancel", "4711")
-    assert (1, "scancel: error: Kill job error on job id 4711: Invalid job id specified\n") == (
-        completed.exit_code,
-        completed.err,
-    )
+    for number in (job, "4711"):
+        completed = slurm.run("scancel", "--signal=USR1", number)
+        expected = f"scancel: error: Kill job error on job id {number}: Invalid job id specified\n"
+        assert (1, expected) == (completed.exit_code, completed.err)
     assert "scancel: error: No job identification provided\n" == slurm.run("scancel").err
 
 
@@ -203,9 +224,8 @@ def test_thirty_submissions_at_once(slurm: Scheduler) -> None:
     with ThreadPoolExecutor(10) as pool:
         jobs = list(pool.map(lambda number: slurm.submit(f"echo {number}"), range(30)))
     assert sorted(range(1, 31)) == sorted(map(int, jobs))
-    for number, job in enumerate(jobs):
-        assert ["COMPLETED"] == slurm.until_over(job)
-        assert f"{number}\n" == slurm.output(job)
+    assert ["COMPLETED"] * 30 == slurm.until_over(",".join(jobs))
+    assert [f"{number}\n" for number in range(30)] == [slurm.output(job) for job in jobs]
 
 
 def test_ended_jobs_leave_squeue(make: Callable[..., Scheduler]) -> None:

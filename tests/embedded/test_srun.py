@@ -32,10 +32,12 @@ def test_ranks_on_two_nodes(slurm: Scheduler) -> None:
     ("options", "hosts"),
     [
         ("-n1", ["127.0.0.1"]),
-        ("-N1 -n3", ["127.0.0.1"] * 3),
+        ("-N1 -n2", ["127.0.0.1"] * 2),
         ("-N2 -n3", ["127.0.0.1", "127.0.0.1", "127.0.0.2"]),
         ("--nodes=1 --ntasks=1 -w 127.0.0.2", ["127.0.0.2"]),
-        ("--ntasks-per-node=1", ["127.0.0.1", "127.0.0.2"]),
+        ("--ntasks-per-node=1", ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.2"]),
+        ("--ntasks-per-node=1 -n2", ["127.0.0.1", "127.0.0.2"]),
+        ("-N1 -n3 --overcommit", ["127.0.0.1"] * 3),
         ("-n4 -m cyclic", ["127.0.0.1", "127.0.0.2"] * 2),
     ],
 )
@@ -72,14 +74,14 @@ def test_the_highest_exit_code_wins(slurm: Scheduler) -> None:
         f"{job}|COMPLETED|0:0|2:0|",
         f"{job}.batch|COMPLETED|0:0||1",
         f"{job}.0|FAILED|2:0||3",
-        f"{job}.1|FAILED|0:9||2",
+        f"{job}.1|CANCELLED|0:9||2",
     ] == rows
 
 
 def test_kill_on_bad_exit(slurm: Scheduler) -> None:
     """With -K the first bad task ends the others."""
     job = slurm.submit("srun -K -n2 sh -c '[ $SLURM_PROCID = 1 ] && exit 5; sleep 60'; echo code $?", "-n2", "--wait")
-    assert "code 137\n" in slurm.output(job)
+    assert "code 143\n" in slurm.output(job)
     assert "127.0.0.1: task 1: Exited with exit code 5\n" in slurm.output(job)
 
 
@@ -116,6 +118,7 @@ def test_input_goes_to_all_tasks(slurm: Scheduler) -> None:
     [
         ("srun", "srun: fatal: No command given to execute."),
         ("srun -N3 true", "srun: error: Only allocated 2 nodes asked for 3"),
+        ("srun -N1 true", "Unable to create step for job 1: More processors requested than permitted"),
         ("srun --nonsense true", "srun: unrecognized option '--nonsense'"),
         ("srun -n x true", 'srun: error: Invalid numeric value "x" for --ntasks.'),
         ("srun -n1 nosuchprogram", "slurmstepd: error: execve(): nosuchprogram: No such file or directory"),

@@ -47,7 +47,7 @@ def supervisor(slurm: Scheduler, job: str) -> int:
 
 def test_a_dead_supervisor_is_noticed(slurm: Scheduler) -> None:
     """The job becomes NODE_FAIL at the next question, and nothing of it is left running."""
-    job = slurm.submit("srun -n2 sleep 60 & sleep 61")
+    job = slurm.submit("srun -n2 sleep 60 & sleep 61", "-n2")
     slurm.until(lambda: "1.0" in slurm.out("sacct", "-n", "-P", "-o", "JobID"))
     slurm.until(lambda: len(slurm.processes()) >= 5)
     os.kill(supervisor(slurm, job), signal.SIGKILL)
