@@ -311,10 +311,12 @@ def _sentinels(text: str, folders: Sequence[str]) -> dict[str, Sentinel]:
 
 
 def cancel(job: str) -> Flow[None]:
-    """Cancels a job; one that is over already is no error. Tracking tells when it has happened.
+    """Cancels a job. Tracking tells when it has happened.
+
+    A job that is over, or that Slurm does not know (any more), is no error: scancel says nothing and exits with 0.
 
     Raises:
-        SiteError: Not permitted, or no such job.
+        SiteError: Not permitted, or Slurm does not answer.
     """
     completed = yield Command(argv=("scancel", job), idempotent=True)
     if completed.exit_code != 0:

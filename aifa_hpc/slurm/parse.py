@@ -47,12 +47,14 @@ def parse_queue(text: str) -> dict[str, JobRecord]:
     records = {}
     for fields in _rows(text, len(QUEUE_COLUMNS), "squeue"):
         job, state, reason, nodes, start, elapsed, name = fields
+        waits = base_state(state) == "PENDING"
         records[job] = JobRecord(
             id=job,
             state=base_state(state),
             reason=_value(reason),
             nodes=_value(nodes),
-            start=_value(start),
+            start="" if waits else _value(start),
+            expected_start=_value(start) if waits else "",
             elapsed_seconds=_elapsed(elapsed),
             name=name,
         )

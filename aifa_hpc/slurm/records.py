@@ -32,6 +32,7 @@ class JobRecord:
         exit: Exit status; ``None`` where the source does not know it.
         nodes: Host list as printed.
         start: ISO time as printed, empty when not started.
+        expected_start: When the queue thinks that a pending job will start; empty when it does not say.
         end: ISO time as printed, empty when not ended.
         elapsed_seconds: Time it has run; ``None`` where the source does not say.
         name: Job name.
@@ -43,6 +44,7 @@ class JobRecord:
     exit: ExitStatus | None = None
     nodes: str = ""
     start: str = ""
+    expected_start: str = ""
     end: str = ""
     elapsed_seconds: int | None = None
     name: str = ""

@@ -76,7 +76,9 @@ REASONS = {
     "JobArrayTaskLimit": "the array's own limit of running tasks is reached",
     "JobHeldAdmin": "an administrator holds it",
     "JobHeldUser": "it is held; release it with scontrol release",
+    "JobLaunchFailure": "its script could not be started: often a folder or log that the node cannot open",
     "NodeDown": "a node it needs is down",
+    "NonZeroExitCode": "its script ended with an error",
     "None": "the scheduler has not looked at it yet",
     "PartitionNodeLimit": "it asks for more nodes than the partition gives",
     "PartitionTimeLimit": "it asks for more time than the partition gives",
@@ -110,6 +112,8 @@ def explain_reason(reason: str) -> str:
 
     What has no sentence here is kept as Slurm said it.
     """
-    text = reason.strip().removeprefix("(").removesuffix(")")
+    text = reason.strip()
+    if text.startswith("(") and text.endswith(")"):  # squeue's own column %R
+        text = text[1:-1]
     code = text.split(",", 1)[0].strip()
     return REASONS.get(code, text)

@@ -93,6 +93,23 @@ def test_data_says_where_it_is_from(path: Path) -> None:
                 "31_[2-4%1]": ("PENDING", "JobArrayTaskLimit", "", 0),
             },
         ),
+        (
+            "squeue-24.11.5.txt",
+            {
+                "1": ("COMPLETED", "", "jpbo-101-01", 0),
+                "2": ("FAILED", "NonZeroExitCode", "jpbo-101-02", 0),
+                "3": ("FAILED", "RaisedSignal:9(Killed)", "jpbo-101-03", 0),
+                "4": ("RUNNING", "", "jpbo-101-[01-02]", 6),
+                "5": ("CANCELLED", "", "jpbo-101-04", 4),
+                "6": ("CANCELLED", "BeginTime", "", 0),
+                "7": ("PENDING", "DependencyNeverSatisfied", "", 0),
+                "8": ("PENDING", "JobHeldUser", "", 0),
+                "9_[1,3,5-9%2]": ("PENDING", "JobHeldUser", "", 0),
+                "10": ("PENDING", "BeginTime", "", 0),
+                "11_1": ("RUNNING", "", "jpbo-101-03", 6),
+                "11_[2-4%1]": ("PENDING", "JobArrayTaskLimit", "", 0),
+            },
+        ),
     ],
 )
 def test_queue(name: str, expected: dict[str, tuple[str, str, str, int]], way: Callable[[str], str]) -> None:
@@ -123,6 +140,23 @@ def test_queue(name: str, expected: dict[str, tuple[str, str, str, int]], way: C
                 "31_[2-4%1]": ("PENDING", "0:0", "", 0),
             },
         ),
+        (
+            "sacct-24.11.5.txt",
+            {
+                "1": ("COMPLETED", "0:0", "jpbo-101-01", 0),
+                "2": ("FAILED", "3:0", "jpbo-101-02", 0),
+                "3": ("FAILED", "0:9", "jpbo-101-03", 0),
+                "4": ("RUNNING", "0:0", "jpbo-101-[01-02]", 6),
+                "5": ("CANCELLED", "0:0", "jpbo-101-04", 4),
+                "6": ("CANCELLED", "0:0", "", 0),
+                "7": ("PENDING", "0:0", "", 0),
+                "8": ("PENDING", "0:0", "", 0),
+                "9_[1,3,5-9%2]": ("PENDING", "0:0", "", 0),
+                "10": ("PENDING", "0:0", "", 0),
+                "11_1": ("RUNNING", "0:0", "jpbo-101-03", 6),
+                "11_[2-4%1]": ("PENDING", "0:0", "", 0),
+            },
+        ),
     ],
 )
 def test_accounting(name: str, expected: dict[str, tuple[str, str, str, int]], way: Callable[[str], str]) -> None:
@@ -144,6 +178,8 @@ def test_whole_records(way: Callable[[str], str]) -> None:
         elapsed_seconds=0,
         name="digits|bar",
     )
+    waiting = parse_queue(queue)["30"]
+    assert ("", "2026-11-24T04:23:56") == (waiting.start, waiting.expected_start)
     assert parse_accounting(accounting)["24"] == JobRecord(
         id="24",
         state="RUNNING",
@@ -281,6 +317,8 @@ def test_unknown_states_are_never_ends(word: str) -> None:
         ("launch failed requeued held", REASONS["launch failed requeued held"]),
         ("Nodes required for job are DOWN, DRAINED", "Nodes required for job are DOWN, DRAINED"),
         ("SomethingNew", "SomethingNew"),
+        ("RaisedSignal:9(Killed)", "RaisedSignal:9(Killed)"),
+        ("JobLaunchFailure", REASONS["JobLaunchFailure"]),
         ("", ""),
     ],
 )
