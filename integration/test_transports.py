@@ -416,7 +416,12 @@ def test_a_jump_host_of_the_configuration_is_used(kind: str, sshd: Sshd, tmp_pat
         before = sshd.accepted_logins()
         transport = open_to(kind, sshd, ssh_config=str(config))
         assert transport.run(Command(argv=("echo", "through"))).out == "through\n"
-        assert (1, before + 1) == (jump.accepted_logins(), sshd.accepted_logins())
+        assert (jump.accepted_logins(), sshd.accepted_logins()) == (1, before + 1)
+        transport.logout() if isinstance(transport, OpenSSHTransport) else transport.close()
+        end = time.monotonic() + 5
+        while jump.sessions() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert jump.sessions() == []
 
 
 def test_an_unknown_jump_host_is_refused(kind: str, sshd: Sshd, tmp_path: Path, open_to: Make) -> None:

@@ -109,9 +109,7 @@ class FabricTransport(SSHTransport):
 
     def _drop(self) -> None:
         if self._connection is not None:
-            # What closing a broken connection says helps nobody.
-            with contextlib.suppress(Exception):
-                self._connection.close()
+            _close(self._connection)
             self._connection = None
 
     def _transport(self, *, login: bool) -> paramiko.Transport:
@@ -161,8 +159,7 @@ class FabricTransport(SSHTransport):
                 connection.connect_kwargs["sock"] = self._ipv4_socket(connection.host, int(connection.port))
             connection.open()
         except Exception as error:
-            with contextlib.suppress(Exception):
-                connection.close()
+            _close(connection)
             for kind, ours, what in _FAILURES:
                 if isinstance(error, kind):
                     name = f"{connection.host} port {connection.port}"
@@ -295,6 +292,15 @@ class _ParamikoChannel(Channel):
     def _keep(self, data: bytes) -> None:
         self._stderr += data
         del self._stderr[:-_TAIL_BYTES]
+
+
+def _close(connection: fabric.Connection) -> None:
+    # fabric leaves jump hosts and half-open connections to the garbage collector.
+    while isinstance(connection, fabric.Connection):
+        # What closing a broken connection says helps nobody.
+        with contextlib.suppress(Exception):
+            connection.client.close()
+        connection = connection.gateway
 
 
 def _drain(receive: Callable[[int], bytes], keep: Callable[[bytes], None]) -> None:

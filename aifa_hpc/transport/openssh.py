@@ -7,8 +7,8 @@ master: the ssh program's own habit, to open a new connection when the master re
 second time, or ask a person for a code at night), cannot happen. What fails before a client has found a master was not
 sent, by construction.
 
-The master that a transport opens ends by itself after a minute without work (``ControlPersist``): other processes may
-be using it, so ``close`` leaves it alone. Masters for sites with a second factor are opened by a person with
+The master that a transport opens ends by itself after five minutes without work (``ControlPersist``): other processes
+may be using it, so ``close`` leaves it alone. Masters for sites with a second factor are opened by a person with
 :meth:`OpenSSHTransport.login_command` and live for eight hours after their last use.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -34,13 +35,10 @@ from aifa_hpc.transport.ssh import SSHTransport, require_names
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PERSIST_SECONDS = 60
+# Longer than any sensible pause between two questions about jobs, so that a poller logs in once.
+_PERSIST_SECONDS = 300
 _PERSIST_BY_HAND = "8h"
 
-# Printed by the client's ProxyCommand: ssh has given the master up and would have connected anew.
-_NO_LOGIN = "aifa: no new login"
-# A shell of its own keeps standard output open until the words are out: ssh kills the command when that closes.
-_NO_CONNECTION = f"/bin/sh -c 'echo {_NO_LOGIN} >&2; exit 1'"
 
 # ssh_config(5) options of every process. A dead link is noticed within a minute.
 _ALWAYS = (
@@ -121,6 +119,11 @@ class OpenSSHTransport(SSHTransport):
         self._program = program
         self._socket = control_path(control_dir, host, user, str(port), ssh_config, identity_file)
         self._login_lock = threading.Lock()
+        # Printed by the client's ProxyCommand: ssh has given the master up and would have connected anew. No remote
+        # command can print it, and a shell of its own keeps standard output open until the words are out: ssh kills
+        # the command when that closes.
+        self._no_login = f"aifa: no new login {secrets.token_hex(8)}"
+        self._no_connection = f"/bin/sh -c 'echo {self._no_login} >&2; exit 1'"
         # A terminal is no place to ask, and neither is a window: jump hosts inherit this.
         self._env = os.environ | {"SSH_ASKPASS_REQUIRE": "never"}
         self._route = (
@@ -148,7 +151,7 @@ class OpenSSHTransport(SSHTransport):
 
     def explain_no_start(self, said: str) -> None:
         """Reads the words of a client."""
-        if _NO_LOGIN not in said:
+        if self._no_login not in said:
             return
         request = _REQUEST.search(said)
         if request is None:
@@ -169,7 +172,11 @@ class OpenSSHTransport(SSHTransport):
     def _client(self, line: str) -> tuple[str, ...]:
         # With the user's own ControlPersist in force, ssh would send the words of a ProxyCommand to /dev/null.
         options = _options(
-            *_UNATTENDED, "ControlMaster=no", "ControlPersist=no", f"ProxyCommand={_NO_CONNECTION}", "LogLevel=ERROR"
+            *_UNATTENDED,
+            "ControlMaster=no",
+            "ControlPersist=no",
+            f"ProxyCommand={self._no_connection}",
+            "LogLevel=ERROR",
         )
         return (self._program, *self._mux, *self._route, *options, "--", self._host, line)
 
@@ -177,7 +184,7 @@ class OpenSSHTransport(SSHTransport):
         self._require_program()
         while True:
             done = exchange(self._client(line), stdin, timeout, self._env)
-            said = done.stderr.decode("utf-8", "backslashreplace") if _NO_LOGIN.encode() in done.stderr else ""
+            said = done.stderr.decode("utf-8", "backslashreplace") if self._no_login.encode() in done.stderr else ""
             try:
                 self.explain_no_start(said)
             except ChannelRefusedError:
@@ -195,7 +202,7 @@ class OpenSSHTransport(SSHTransport):
         # The check is a local question of 3 ms, and a client that finds no master would be known too late here.
         if not self.alive():
             if self._mfa:
-                self.explain_no_start(_NO_LOGIN)
+                self.explain_no_start(self._no_login)
             self._login()
         return ProcessChannel(self._client(line), env=self._env)
 

@@ -14,7 +14,6 @@ from aifa_hpc.transport.openssh import OpenSSHTransport
 from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
 from aifa_hpc.transport.sockets import control_path, short_folder
 
-NO_LOGIN = "aifa: no new login\nkex_exchange_identification: Connection closed by remote host\n"
 # Words of OpenSSH 9.2p1 and, for the refused session, of 7.4p1 too (mux.c).
 REFUSED = "mux_client_request_session: session request failed: Session open refused by peer\n"
 BROKEN = "mux_client_request_session: read from master failed: Broken pipe\n"
@@ -28,14 +27,15 @@ def make(tmp_path: Path, **settings: object) -> OpenSSHTransport:
 def test_refusals_are_told_from_broken_requests(tmp_path: Path) -> None:
     """No master and a refused session prove that nothing ran; a request without an answer proves nothing."""
     transport = make(tmp_path)
+    no_login = f"{transport._no_login}\nkex_exchange_identification: Connection closed by remote host\n"
     with pytest.raises(ChannelRefusedError):
-        transport.explain_no_start(REFUSED + NO_LOGIN)
+        transport.explain_no_start(REFUSED + no_login)
     with pytest.raises(NotSentError):
-        transport.explain_no_start(NO_LOGIN)
+        transport.explain_no_start(no_login)
     with pytest.raises(NotSentError):
-        transport.explain_no_start("Control socket connect(/x): Connection refused\n" + NO_LOGIN)
-    transport.explain_no_start(BROKEN + NO_LOGIN)
-    transport.explain_no_start("Permission denied\nsession request failed\n")
+        transport.explain_no_start("Control socket connect(/x): Connection refused\n" + no_login)
+    transport.explain_no_start(BROKEN + no_login)
+    transport.explain_no_start("Permission denied\nsession request failed\naifa: no new login\n")
 
 
 def test_a_site_with_a_second_factor_needs_a_person(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_options_win_over_any_configuration(tmp_path: Path) -> None:
     assert wanted == {key: got.get(key) for key in wanted}
     assert "proxyjump" not in got
     assert "localforward" not in got
-    assert "no new login" in got["proxycommand"]
+    assert transport._no_login in got["proxycommand"]
     person = effective(transport, transport.login_command())
     assert ("true", "other", "no") == (person["stricthostkeychecking"], person["proxyjump"], person["batchmode"])
 
@@ -117,7 +117,7 @@ def test_the_socket_is_in_a_private_folder(short_path: Path) -> None:
 
 def test_a_path_that_is_too_long_moves_to_a_short_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ssh appends 17 bytes while it binds, and 104 are the limit of a socket's path on macOS."""
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     path = control_path(tmp_path / ("x" * 100), "h")
     assert (short_folder(), True) == (path.parent, len(os.fsencode(path)) + 17 < 104)
 
