@@ -10,7 +10,7 @@
     class TestMine(TransportContract):
         ...  # nothing else
 
-The machine behind it needs ``sh``, ``cat``, ``head``, ``mktemp``, ``printf`` and ``sleep``.
+The machine behind it needs a POSIX shell and its tools, with ``mktemp``, ``seq`` and ``head -c``.
 """
 
 from __future__ import annotations
