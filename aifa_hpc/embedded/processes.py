@@ -117,7 +117,7 @@ def spawn_detached(argv: list[str]) -> None:
             null = os.open(os.devnull, os.O_RDWR)
             for number in (0, 1, 2):
                 os.dup2(null, number)
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            os.closerange(3, min(max(os.sysconf("SC_OPEN_MAX"), 256), 1 << 20))
             os.chdir("/")
             os.execv(argv[0], argv)  # noqa: S606 - no shell is what is wanted
     finally:
@@ -139,15 +139,21 @@ def _ps() -> list[Process]:
     import subprocess
 
     text = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,sess=,stat=,lstart="], capture_output=True, text=True, check=False
+        ["ps", "-A", "-o", "pid=,ppid=,stat=,lstart="], capture_output=True, text=True, check=False
     ).stdout
-    rows = (line.split(None, 4) for line in text.splitlines())
+    rows = (line.split(None, 3) for line in text.splitlines())
     return [
-        # macOS prints a session as an address; a group leader stands in for it where it is no number.
-        Process(int(pid), int(parent), int(session) if session.isdigit() else 0, began)
-        for pid, parent, session, state, began in rows
+        Process(int(pid), int(parent), _session(int(pid)), began)
+        for pid, parent, state, began in rows
         if not state.startswith("Z")
     ]
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
 
 
 def _has_variable(pid: int, marker: str) -> bool:

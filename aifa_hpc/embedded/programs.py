@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -21,6 +22,9 @@ VERSION = "22.05.8"
 def main(argv: Sequence[str]) -> NoReturn:
     """Runs ``ROOT PROGRAM ARGS...`` and exits with its code."""
     root, program, *words = argv
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # paths and names go in and out as the bytes they are
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     settings = load_settings(root)
     code = 0
     try:

@@ -61,6 +61,7 @@ class Request:
         ntasks: Tasks; ``ntasks_given`` tells whether somebody asked for that number.
         hosts: Node names it runs on.
         cores: Cores it gets on each of them.
+        umask: Of the submitter; its files are made with it.
         signal: ``[B:]SIG@seconds`` as ``(batch shell only, number, seconds)``.
         array_tasks: How many tasks its array has, with the least, the highest index and the step.
         dependency: Terms that must hold, see ``schedule``.
@@ -85,6 +86,7 @@ class Request:
     cores: tuple[int, ...]
     chdir: str
     submit_dir: str
+    umask: int
     submit_host: str
     input: str
     output: str

@@ -120,7 +120,7 @@ def build(options: Mapping[str, str], settings: Settings, here: str) -> Request:
         cores = (limits.cpus,) * nodes
     chdir = os.path.normpath(os.path.join(here, options.get("chdir", here)))
     return Request(
-        name=options["job-name"],
+        name=options["job-name"].encode("utf-8", "backslashreplace").decode(),  # a name is text in every answer
         user=pwd.getpwuid(os.getuid()).pw_name,
         uid=os.getuid(),
         partition=partition,
@@ -139,6 +139,7 @@ def build(options: Mapping[str, str], settings: Settings, here: str) -> Request:
         cores=cores,
         chdir=chdir,
         submit_dir=here,
+        umask=_umask(),
         submit_host=socket.gethostname(),
         input=options.get("input", "/dev/null"),
         output=options.get("output", "slurm-%A_%a.out" if "array" in options else "slurm-%j.out"),
@@ -148,6 +149,12 @@ def build(options: Mapping[str, str], settings: Settings, here: str) -> Request:
         signal=signal,
         requeue="requeue" in options,
     )
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def submit(

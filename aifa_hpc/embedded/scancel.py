@@ -43,7 +43,27 @@ def main(settings: Settings, argv: Sequence[str]) -> int:
         raise Refusal("scancel: error: No job identification provided")
     store = Store(settings.database)
     settle(store, settings)
-    now = time.time()
+    jobs, complaints = _chosen(store, options, words, number)
+    if number is None:
+        cancel(store, [job for job, step in jobs if step is None], time.time())
+    for job, step in jobs:
+        if step is not None:
+            _signal_step(store, job, step, number or signal.SIGTERM)
+        elif number is not None and job.state == RUNNING:
+            _signal_job(store, job, number, options)
+    settle(store, settings)
+    if complaints and "quiet" not in options:
+        raise Refusal(*complaints)
+    return 1 if complaints else 0
+
+
+def _chosen(
+    store: Store, options: dict[str, str], words: Sequence[str], number: int | None
+) -> tuple[list[tuple[Job, str | None]], list[str]]:
+    """The jobs and steps that are meant, and what to say about those that are not there."""
+    if not words:
+        active = store.jobs("state IN (?, ?)", (PENDING, RUNNING))
+        return [(job, None) for job in active if _matches(job, options)], []
     jobs: list[tuple[Job, str | None]] = []
     complaints = []
     # To end what is not there is done already; to signal it, or to look for it among others, fails.
@@ -53,44 +73,32 @@ def main(settings: Settings, argv: Sequence[str]) -> int:
         if not found and (strict or step is not None):
             what = "job id" if step is None else "job step id"
             complaints.append(f"scancel: error: Kill job error on {what} {word}: Invalid job id specified")
-        jobs += ((job, step) for job in found)
-    if not words:
-        jobs = [(job, None) for job in store.jobs("state IN (?, ?)", (PENDING, RUNNING))]
-    for job, step in jobs:
-        if _matches(job, options):
-            _end(store, job, step, number=number, options=options, now=now)
-    settle(store, settings)
-    if complaints and "quiet" not in options:
-        raise Refusal(*complaints)
-    return 1 if complaints else 0
+        jobs += ((job, step) for job in found if _matches(job, options))
+    return jobs, complaints
 
 
-def _end(store: Store, job: Job, step: str | None, *, number: int | None, options: dict[str, str], now: float) -> None:
-    if step is not None:
-        _signal_step(store, job, step, number or signal.SIGTERM)
-    elif number is None:
-        cancel(store, job, now)
-    elif job.state == RUNNING:
-        _signal_job(store, job, number, options)
-
-
-def cancel(store: Store, job: Job, now: float) -> None:
-    """Ends a waiting job at once, and asks the supervisor of a running one to end it; an ended one stays as it is."""
+def cancel(store: Store, jobs: Sequence[Job], now: float) -> None:
+    """Ends waiting jobs at once, and asks the supervisors of running ones to end them; ended ones stay as they are."""
+    supervisors = []
     with store.transaction():
-        now_job = store.job(job.id)
-        if now_job is None or not now_job.is_active:
-            return
-        if now_job.state == PENDING:
-            store.update(job.id, state=CANCELLED, ended=now, cancelled_by=os.getuid(), launched=0, reason="None")
-            return
-        store.update(job.id, cancelled_by=os.getuid(), killing=1)
-    processes.signal_all([now_job.pid], signal.SIGTERM)  # after the commit, so that it finds what it is woken for
+        for job in jobs:
+            current = store.job(job.id)
+            if current is None or not current.is_active:
+                continue
+            if current.state == PENDING:
+                columns = {"state": CANCELLED, "ended": now, "launched": 0, "reason": "None"}
+                store.update(job.id, cancelled_by=os.getuid(), **columns)
+            else:
+                store.update(job.id, cancelled_by=os.getuid(), killing=1)
+                supervisors.append(current.pid)
+    processes.signal_all(supervisors, signal.SIGTERM)  # after the commit, so that they find what they are woken for
 
 
 def signal_steps(store: Store, job: Job, number: int) -> None:
     """Sends a signal to the tasks of a job's sruns, wherever they are below them."""
+    own = set(processes.descendants(job.session))
     for step in store.steps(job):
-        if step["step"] != "batch" and step["ended"] is None:
+        if step["pid"] in own and step["ended"] is None:
             processes.signal_all(processes.descendants(step["pid"]), number)
 
 
@@ -140,7 +148,8 @@ def _signal_job(store: Store, job: Job, number: int, options: dict[str, str]) ->
 
 
 def _signal_step(store: Store, job: Job, step: str, number: int) -> None:
+    own = {job.session, *processes.descendants(job.session)}
     for row in store.steps(job):
-        if row["step"] == step and row["ended"] is None:
-            own = [row["pid"]] if step == "batch" else []
-            processes.signal_all([*own, *processes.descendants(row["pid"])], number)
+        if row["step"] == step and row["ended"] is None and row["pid"] in own:
+            shell = [row["pid"]] if step == "batch" else []
+            processes.signal_all([*shell, *processes.descendants(row["pid"])], number)

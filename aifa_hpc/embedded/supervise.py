@@ -118,6 +118,7 @@ class _Run:
     def _start(self) -> subprocess.Popen[bytes]:
         """Starts the script as itself, in a session of its own."""
         request, folder = self.request, self.settings.folder(self.job.id)
+        os.umask(request.umask)
         submitted = dict(entry.split("=", 1) for entry in _strings(f"{folder}/environment"))
         env = job_environment(
             exported(submitted, request.export),

@@ -25,7 +25,8 @@ _LOOPBACK_HOSTS = 254
 class EmbeddedTransport(Transport):
     """Runs commands here, with a scheduler of our own in the place of Slurm.
 
-    Jobs outlive the transport and this process; a transport with the same root finds them again.
+    Jobs outlive the transport and this process; a transport with the same root finds them again. The settings of the
+    last one that was made hold for all that follows in that root.
 
     Args:
         root: Folder for the scheduler's state; made with mode 0700.

@@ -259,6 +259,26 @@ def test_files_are_private(slurm: Scheduler) -> None:
     assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
 
 
+def test_the_umask_of_the_submitter_holds(slurm: Scheduler) -> None:
+    """Files of a job are made with the umask that sbatch had."""
+    for mask, mode in (("027", 0o640), ("077", 0o600)):
+        command = 'umask "$1"; sbatch --wait --chdir="$2" --output="$1" --wrap "touch file$1"'
+        slurm.transport.run(Command(argv=("sh", "-c", command, "sh", mask, str(slurm.work))))
+        paths = [slurm.work / mask, slurm.work / f"file{mask}"]
+        assert [mode, mode] == [stat.S_IMODE(path.stat().st_mode) for path in paths]
+
+
+def test_bytes_that_are_no_text(slurm: Scheduler) -> None:
+    """A folder and a name that are not UTF-8 pass through; the name is escaped, as answers are text."""
+    command = (
+        'cd "$1"; d=$(printf "\\377"); mkdir "$d"; cd "$d"; sbatch --wait -J "$d" --wrap "echo \\$SLURM_JOB_NAME"; '
+        "cat slurm-1.out; squeue -t all -h -o '%j %Z'"
+    )
+    completed = slurm.transport.run(Command(argv=("sh", "-c", command, "sh", str(slurm.work))))
+    folder = os.fsencode(slurm.work) + b"/\377"
+    assert b"Submitted batch job 1\n\\udcff\n\\udcff " + folder + b"\n" == completed.stdout
+
+
 def test_it_says_what_it_is_not(slurm: Scheduler) -> None:
     """The notice is in sinfo, in scontrol show config and on the class."""
     assert NOTICE == EmbeddedTransport.NOTICE
