@@ -165,7 +165,7 @@ SCRIPT_FAILED = 74  # sysexits(3) EX_IOERR
 LOG_MISSING = 66  # sysexits(3) EX_NOINPUT
 SUBMIT_TIMEOUT = 120.0  # sbatch itself waits up to MessageTimeout and retries a busy controller
 QUERY_TIMEOUT = 120.0
-IDS_IN_A_LINE = 1000  # Linux takes 128 KiB in one argument (MAX_ARG_STRLEN), an id is 9 characters long
+IDS_IN_A_LINE = 10_000  # Linux takes 128 KiB in one argument (MAX_ARG_STRLEN); an id and its comma are 9 to 12 bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
