@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 DEFAULT_HOW: dict[str, How] = {"jupiter": "container", "lumi": "native"}
 _FIRST_PORT, _LAST_PORT = 17000, 31000  # below the ports that kernels give to clients
-_BOOT_SECONDS = 60.0
+_BOOT_SECONDS = 180.0  # about 6 s on an idle machine; a busy one is not a broken one
 _SSH_CONFIG = """Host *
     HostName 127.0.0.1
     Port {port}

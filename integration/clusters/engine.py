@@ -82,6 +82,7 @@ def image(engine: Engine) -> str:
     _need_base(engine)
     with tempfile.TemporaryDirectory(prefix="aifa-image-") as folder:
         context = Path(folder)
+        context.chmod(0o755)  # apt fetches as a user of its own
         for name in ("Containerfile", "entrypoint"):
             shutil.copy(SOURCE / name, context / name)
         describe_builder(context / "builder")
@@ -128,14 +129,16 @@ def _mirror() -> tuple[str, ...]:
 def describe_builder(folder: Path) -> None:
     """Puts what the build needs to know of this machine in a folder: apt's settings, certificates, wheels."""
     folder.mkdir()
+    settings = []
     if shutil.which("apt-config") is not None:
-        kept = [line for line in run("apt-config", "dump").splitlines() if line.startswith("Acquire::")]
-        # Files named there are files of this machine, and so are its programs.
-        kept = [line for line in kept if not any(f'"{root}' in line for root in ("/etc", "/usr", "/var"))]
-        (folder / "apt.conf").write_text("\n".join(kept) + "\n", "utf-8")
+        # Settings that name files of this machine mean nothing in there.
+        settings = [line for line in run("apt-config", "dump").splitlines() if line.startswith("Acquire::")]
+        settings = [line for line in settings if '"/' not in line]
     certificates = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE") or ""
     if Path(certificates).is_file():
         shutil.copy(certificates, folder / "ca.crt")
+        settings.append('Acquire::https::CAInfo "/context/builder/ca.crt";')
+    (folder / "apt.conf").write_text("".join(f"{line}\n" for line in settings), "utf-8")
     try:
         download(folder / "wheels", _PYTHON)
     except RuntimeError:
