@@ -31,6 +31,7 @@ PURE = {
     "command",
     "errors",
     "jobs.check",
+    "jobs.fit",
     "jobs.spec",
     "manifest",
     "privacy.gate",
