@@ -23,7 +23,7 @@ import struct
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple  # noqa: F401 - type comments
 
 from aifa_hpc.staging.files import CHUNK, Files, Refused, Sums, datasync, raw, text, write_all
 
@@ -42,6 +42,8 @@ class Agent:
         self._lock = threading.Lock()
         self._files = Files(b"/")
         self._syncers = ThreadPoolExecutor(SYNCERS)
+        self._unsynced = {}  # type: Dict[str, List[Tuple[int, int]]]
+        self._syncing = set()  # type: Set[str]
         self._buffer = memoryview(bytearray(CHUNK))
 
     def serve(self) -> None:
@@ -125,7 +127,7 @@ class Agent:
         except BaseException:
             os.close(fd)
             raise
-        self._later(call, self._sync_and_close, fd)
+        self._durable(call, fd, header["partial"])
 
     def _do_store(self, call: int, header: Dict[str, Any]) -> None:
         partial = raw(header["partial"])
@@ -169,12 +171,34 @@ class Agent:
             raise
         return {"row": found}
 
-    def _sync_and_close(self, fd: int) -> Dict[str, Any]:
-        try:
-            datasync(fd)
-        finally:
-            os.close(fd)
-        return {}
+    def _durable(self, call: int, fd: int, partial: str) -> None:
+        """Answers when the part is on the disk; parts of a file that wait meanwhile share the next sync."""
+        with self._lock:
+            waiting = self._unsynced.setdefault(partial, [])
+            waiting.append((call, fd))
+            if len(waiting) > 1 or partial in self._syncing:
+                return
+            self._syncing.add(partial)
+        self._syncers.submit(self._sync, partial)
+
+    def _sync(self, partial: str) -> None:
+        while True:
+            with self._lock:
+                waiting = self._unsynced.pop(partial, [])
+                if not waiting:
+                    self._syncing.discard(partial)
+                    return
+            problem = None
+            try:
+                datasync(waiting[0][1])
+            except OSError as error:
+                problem = error
+            for call, fd in waiting:
+                os.close(fd)
+                if problem is None:
+                    self._send(REPLY, call, {})
+                else:
+                    self._fail(call, problem)
 
     def _later(self, call: int, work: Callable[..., Dict[str, Any]], *words: Any) -> None:
         def run() -> None:

@@ -1,9 +1,9 @@
 """Threads that carry parts from a source to a destination, each with a lane of its own at both.
 
-A worker asks for parts ahead and lets writes fly, so that neither a round trip nor an ``fsync`` stops the stream; what
-flies unacknowledged on a lane is bounded by one part more than the one being sent. An acknowledged part is noted in the
-ledger; the worker that acknowledges a file's last part publishes it. The first error stops all, after what was handed
-over has been acknowledged.
+A worker asks for parts ahead and lets writes fly, so that neither a round trip nor an ``fsync`` stops the stream; both
+are bounded for each lane. A part is acknowledged when it is durable, and then noted in the ledger; the worker that gets
+the acknowledgement of a file's last part publishes it. The first error stops all, after what was handed over has been
+acknowledged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from aifa_hpc.staging.progress import Progress
 
 AHEAD_BYTES = BLOCK
-"""What a lane may have asked for, or handed over without an acknowledgement, besides the part at hand."""
+"""What a lane may have asked for besides the part at hand."""
+FLYING_BYTES = 8 * BLOCK
+"""What a lane may have handed over that is not durable yet.
+
+It is no memory of ours, and is not sent again unless the far side's machine fails: after a broken link it is hashed
+where it lies.
+"""
 AHEAD_JOBS = 64
 ATTEMPTS = 3
 """How often a part that arrives damaged is sent."""
@@ -277,7 +283,7 @@ class _Worker:
         feed = self._crew.feed(job, reading)
         self._flying.append(_Flying(job=job, feed=feed, pending=self._hand_over(job, feed)))
         self._flying_bytes += job.part.length
-        while self._flying_bytes > max(AHEAD_BYTES, job.part.length) or len(self._flying) > AHEAD_JOBS:
+        while self._flying_bytes > max(FLYING_BYTES, job.part.length) or len(self._flying) > AHEAD_JOBS:
             self._land()
 
     def _hand_over(self, job: Job, feed: PartFeed) -> Pending:
