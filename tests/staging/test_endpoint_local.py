@@ -92,7 +92,7 @@ def test_a_folder_at_the_target_is_an_error(tmp_path: Path) -> None:
     """It names the target, not the partial file, and leaves none."""
     (tmp_path / "a/b").mkdir(parents=True)
     with LocalEndpoint(tmp_path).lane() as lane, pytest.raises(TransferError, match=r"'a'.*folder stands"):
-        lane.store(target("a", b"12345"), GivenFeed(b"12345"))
+        lane.store(target("a", b"12345"), GivenFeed(b"12345")).wait()
     assert [tmp_path / "a"] == list(tmp_path.iterdir())
 
 

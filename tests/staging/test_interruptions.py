@@ -115,12 +115,12 @@ def test_killed_anywhere_and_run_again(base: Path, clearance: Clearance, way: st
 
 
 def test_killed_again_and_again(base: Path, clearance: Clearance) -> None:
-    """Every run takes up where the last one was killed."""
-    for _ in range(4):
-        kill_after(base, "ls", BLOCK + BLOCK // 2)
+    """Every run takes up where the last one was killed: of three parts sent, two lanes can lose two."""
+    for _ in range(2):
+        kill_after(base, "ls", 3 * BLOCK)
     summary = again(base, "ls", clearance)
     assert tree(base / "dst") == FILES
-    assert summary.bytes_reused >= 3 * BLOCK
+    assert summary.bytes_reused >= 2 * BLOCK
 
 
 @pytest.mark.parametrize("way", ["ll", "ls"])

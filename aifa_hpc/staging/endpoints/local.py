@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.manifest import safe_path
-from aifa_hpc.staging.endpoints.base import Done, Endpoint, Feed, Lane, Pending, Reading
+from aifa_hpc.staging.endpoints.base import Endpoint, Feed, Lane, Pending, Reading
 from aifa_hpc.staging.failures import refused, unable
 from aifa_hpc.staging.files import PART_SUFFIX, Files, Refused, datasync, raw, text, write_all
 from aifa_hpc.staging.model import Found, Kind, Part, Partial, PartSum, Target, partial_path, read_partial
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from aifa_hpc.staging.files import Row
+
+
+_SYNCERS = 4
+"""Threads that wait for the disk."""
 
 
 def found_of(row: Row) -> Found:
@@ -41,6 +46,8 @@ class LocalEndpoint(Endpoint):
         # Not resolved: a link in the path may be repointed, and then it is another place only to who looks inside.
         self._root = os.path.abspath(given)  # noqa: PTH100 - Path.absolute() keeps '..'
         self._files = Files(os.fsencode(self._root))
+        # Threads start when they are needed.
+        self._syncers = ThreadPoolExecutor(_SYNCERS, thread_name_prefix="aifa-sync")
         self.identity = f"file://{socket.gethostname()}{self._root}"
 
     def __str__(self) -> str:
@@ -126,7 +133,7 @@ class LocalEndpoint(Endpoint):
 
     def lane(self) -> Lane:
         """A way for one thread."""
-        return _LocalLane(self, self._files)
+        return _LocalLane(self, self._files, self._syncers)
 
     @contextmanager
     def _told(self, doing: str, path: str) -> Iterator[None]:
@@ -174,9 +181,19 @@ class _LocalReading(Reading):
         self.pin = source.pin
 
 
+class _Synced(Pending):
+    """A write whose bytes are on their way from memory to the disk."""
+
+    def __init__(self, job: Future[Found | None]) -> None:
+        self._job = job
+
+    def wait(self) -> Found | None:
+        return self._job.result()
+
+
 class _LocalLane(Lane):
-    def __init__(self, endpoint: LocalEndpoint, files: Files) -> None:
-        self._place, self._files = str(endpoint), files
+    def __init__(self, endpoint: LocalEndpoint, files: Files, syncers: ThreadPoolExecutor) -> None:
+        self._place, self._files, self._syncers = str(endpoint), files, syncers
 
     def read(self, path: str, part: Part) -> Reading:
         return _LocalReading(self._files, path, part, self._place)
@@ -186,26 +203,22 @@ class _LocalLane(Lane):
             fd = self._files.open_partial(raw(partial_path(partial.path, partial.token)))
         try:
             self._pour(fd, feed, part.offset, partial.path)
-            with told("write", partial.path, self._place):
-                datasync(fd)
-        finally:
+        except BaseException:
             os.close(fd)
-        return Done()
+            raise
+        return _Synced(self._syncers.submit(self._sync, fd, partial.path))
 
     def store(self, target: Target, feed: Feed) -> Pending:
         partial = raw(partial_path(safe_path(target.path), target.token))
         with told("create", target.path, self._place):
             fd = self._files.create(partial)
         try:
-            try:
-                self._pour(fd, feed, 0, target.path)
-            except BaseException:
-                os.close(fd)
-                raise
-            return Done(self._name(fd, partial, target))
+            self._pour(fd, feed, 0, target.path)
         except BaseException:
+            os.close(fd)
             self._files.remove([partial])
             raise
+        return _Synced(self._syncers.submit(self._name_or_remove, fd, partial, target))
 
     def publish(self, partial: Partial, target: Target) -> Found:
         name = raw(partial_path(partial.path, partial.token))
@@ -222,8 +235,21 @@ class _LocalLane(Lane):
                 write_all(fd, view, offset)
             offset += len(view)
 
+    def _sync(self, fd: int, path: str) -> None:
+        try:
+            with told("write", path, self._place):
+                datasync(fd)
+        finally:
+            os.close(fd)
+
     def _name(self, fd: int, partial: bytes, target: Target) -> Found:
         with told("publish", target.path, self._place):
-            return found_of(
-                self._files.publish(fd, partial, raw(target.path), target.size, target.mtime_ns, target.executable)
-            )
+            row = self._files.publish(fd, partial, raw(target.path), target.size, target.mtime_ns, target.executable)
+        return found_of(row)
+
+    def _name_or_remove(self, fd: int, partial: bytes, target: Target) -> Found:
+        try:
+            return self._name(fd, partial, target)
+        except BaseException:
+            self._files.remove([partial])
+            raise
