@@ -39,6 +39,7 @@ _NATIVE = {
     "slurmdbd": "slurmdbd",
     "sbatch": "slurm-client",
     "/usr/bin/python3": "python3",
+    "modulecmd": "environment-modules",
     "munged": "munge",
     "mariadbd": "mariadb-server",
     "sshd": "openssh-server",

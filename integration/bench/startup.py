@@ -18,7 +18,11 @@ GOALS = {"import aifa_hpc": 80.0, "aifa --help": 250.0}
 COMMANDS = {
     "python": [sys.executable, "-c", "pass"],
     "import aifa_hpc": [sys.executable, "-c", "import aifa_hpc"],
-    "aifa --help": [sys.executable, "-c", "import sys; from aifa_hpc.cli import main; sys.argv = ['aifa', '--help']; main()"],
+    "aifa --help": [
+        sys.executable,
+        "-c",
+        "import sys; from aifa_hpc.cli import main; sys.argv = ['aifa', '--help']; main()",
+    ],
     "import aifa_hpc; connect": [sys.executable, "-c", "import aifa_hpc; aifa_hpc.connect"],
     "import click": [sys.executable, "-c", "import click"],
     "import fabric": [sys.executable, "-c", "import fabric"],

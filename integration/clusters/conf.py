@@ -18,11 +18,12 @@ from integration.clusters.shape import Shape, main_node_type, qos_of_partition, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aifa_hpc.sites.model import NodeType, Partition, Qos, Site
+    from aifa_hpc.sites.model import Modules, NodeType, Partition, Qos, Site
     from aifa_hpc.units import Walltime
 
 USER = "ada"
 STRANGER = "bob"
+_MODULE = "#%Module1.0\n"
 _UIDS = {USER: 5001, STRANGER: 5002}
 _ACCOUNT = "project"
 PORTS = 30
@@ -76,6 +77,7 @@ def files(site: Site, layout: Layout) -> dict[str, str]:
         "admin": admin(site, shape),
         "users": users(site),
         "folders": folders(site),
+        **{f"modules/{name}": _MODULE for name in module_names(site)},
     }
 
 
@@ -90,8 +92,19 @@ def settings(site: Site, layout: Layout, shape: Shape) -> str:
         "CTLD_PORT": str(layout.port + 2),
         "NODES": " ".join(shape.daemons),
         "DEVICES": " ".join(_devices(site)),
+        "MODULE_FOLDERS": " ".join(folder for recipe in _recipes(site) for folder in recipe.use),
     }
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+
+
+def module_names(site: Site) -> list[str]:
+    """Modules that jobs of the site load; the test cluster has them, empty."""
+    return sorted({name for recipe in _recipes(site) for name in recipe.load})
+
+
+def _recipes(site: Site) -> list[Modules]:
+    recipes = (site.modules, site.container.modules if site.container else None)
+    return [recipe for recipe in recipes if recipe is not None]
 
 
 def host_name(site: Site) -> str:

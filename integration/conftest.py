@@ -1,0 +1,131 @@
+"""The test clusters, booted once for a run of tests, and users' folders that point at them.
+
+``AIFA_KEEP_CLUSTERS=1`` leaves them up for the next run; ``AIFA_CLUSTERS=lumi`` boots only some.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from integration.clusters.control import clusters_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+SITES = tuple(os.environ.get("AIFA_CLUSTERS", "jupiter,lumi").split(","))
+SHAPES = {
+    "jupiter": {"partition": "booster", "gpus_per_node": 4},
+    "lumi": {"partition": "standard-g", "gpus_per_node": 8},
+}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its standard output as JSON."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody with a laptop: a state and a configuration folder, and a site to work on.
+
+    Attributes:
+        home: Where the folders are.
+        site: The site's name in the user's ``sites.toml``.
+        machine: ``lumi`` or ``jupiter``.
+        connect: What the cluster told of itself.
+    """
+
+    home: Path
+    site: str
+    machine: str
+    connect: dict[str, Any]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of this user's programs."""
+        return os.environ | {"AIFA_STATE_DIR": str(self.home / "state"), "AIFA_CONFIG_DIR": str(self.home / "config")}
+
+    @property
+    def folder(self) -> str:
+        """A folder of this user on the site."""
+        return f"{self.connect['workdir']}/{self.home.name}"
+
+    def aifa(self, *words: str) -> Ran:
+        """Runs the program."""
+        ran = subprocess.run(
+            [sys.executable, "-c", "from aifa_hpc.cli import main; main()", *words],
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+            env=self.env,
+            cwd=self.home,
+        )
+        return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+    def ssh(self, script: str) -> str:
+        """Runs a script on the cluster, past everything that is tested."""
+        words = ["ssh", "-F", self.connect["ssh_config"], "-i", self.connect["identity_file"], "-o", "BatchMode=yes"]
+        words += ["-p", str(self.connect["port"]), f"{self.connect['user']}@{self.connect['host']}", script]
+        return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    def job(self, *command: str, name: str = "job", kind: str = "command", **resources: Any) -> str:
+        """Writes a job file with the machine's own shape and returns its path."""
+        fields = {"nodes": 1, "time": "00:05:00"} | SHAPES[self.machine] | resources
+        lines = [f"name = {json.dumps(name)}", "[resources]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
+        lines += ["[launch]", f'kind = "{kind}"', f"command = {json.dumps(command)}"]
+        path = self.home / f"{name}.toml"
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
+
+def make_user(home: Path, machine: str, transport: str, **settings: Any) -> User:
+    """A user whose site ``MACHINE-TRANSPORT`` is the test cluster, reached by that transport."""
+    base = clusters_dir()
+    entry = tomllib.loads((base / "config" / "sites.toml").read_text())["sites"][f"{machine}-test"]
+    name = f"{machine}-{transport}"
+    entry = entry | {"transport": transport} | settings
+    (home / "config").mkdir(parents=True)
+    lines = [f"[sites.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
+    (home / "config" / "sites.toml").write_text("\n".join(lines) + "\n")
+    return User(home, name, machine, json.loads((base / machine / "connect.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[None]:
+    """The test clusters, up."""
+    program = [sys.executable, "-m", "integration.cluster"]
+    subprocess.run([*program, "up", *SITES], cwd=ROOT, check=True)
+    yield
+    if not os.environ.get("AIFA_KEEP_CLUSTERS"):
+        subprocess.run([*program, "down", *SITES], cwd=ROOT, check=True)
+
+
+@pytest.fixture(params=[f"{site}-{transport}" for site in SITES for transport in ("openssh", "fabric")])
+def user(request: pytest.FixtureRequest, clusters: None, tmp_path: Path) -> User:
+    """A user of each cluster over each SSH transport, logged in where a person has to."""
+    machine, transport = request.param.split("-")
+    user = make_user(tmp_path, machine, transport)
+    if transport == "openssh":
+        assert 0 == (ran := user.aifa("login", user.site)).code, ran.err
+    return user
