@@ -67,7 +67,8 @@ def _open(location: Location, stack: ExitStack) -> Endpoint:
 
         site = load_site(location.site)
         require_open(site)
-        endpoint = SSHEndpoint(stack.enter_context(open_transport(site)), location.path)
+        transport = stack.enter_context(open_transport(site))
+        endpoint = SSHEndpoint(transport, location.path, label=site.name)
     else:
         from aifa_hpc.staging.endpoints.s3 import S3Endpoint  # noqa: PLC0415
 

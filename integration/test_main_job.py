@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aifa_hpc.demo.main_job import ACCURACY, ROWS
+from integration.clusters.control import clusters_dir
 from integration.conftest import SHAPES, SITES, User, make_user
+from integration.sshd import fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,9 +142,8 @@ def _killing(user: User, source: str, when: str, target: str) -> str:
 @pytest.mark.parametrize("transport", ["openssh", "fabric"])
 def test_a_stranger_is_refused_in_slurms_words(clusters: None, tmp_path: Path, machine: str, transport: str) -> None:
     """A user without an association learns from sbatch itself; exit code 3, remembered as refused."""
-    user = make_user(tmp_path, machine, transport, user="bob", workdir=f"/tmp/{tmp_path.name}")
-    if transport == "openssh":
-        assert 0 == user.aifa("login", user.site).code
+    home = {"lumi": "/users/bob", "jupiter": "/e/home/jusers/bob/jupiter"}[machine]
+    user = make_user(tmp_path, machine, transport, user="bob", workdir=f"{home}/{tmp_path.name}", mfa=False)
     ran = user.aifa("submit", user.job("true"), "--site", user.site)
     assert (3, True) == (ran.code, "Invalid account" in ran.err), ran.err
     assert ["REFUSED"] == [job["state"] for job in user.aifa("jobs", "--json", "--offline").json]
@@ -154,11 +155,8 @@ def test_an_unknown_host_key_stops_everything(clusters: None, tmp_path: Path, ma
     """A server nobody vouches for gets nothing; the error shows its fingerprint. Exit code 3."""
     config = tmp_path / "no_known_hosts"
     config.write_text("UserKnownHostsFile /dev/null\nGlobalKnownHostsFile /dev/null\n")
-    user = make_user(tmp_path / "home", machine, transport, ssh_config=str(config))
-    ran = user.aifa("login" if transport == "openssh" else "submit", *_words(user, transport))
-    said = ran.err
-    assert (3, True) == (ran.code, "SHA256:" in said or "Host key verification failed" in said), said
-
-
-def _words(user: User, transport: str) -> tuple[str, ...]:
-    return (user.site,) if transport == "openssh" else (user.job("true"), "--site", user.site)
+    user = make_user(tmp_path / "home", machine, transport, ssh_config=str(config), mfa=False)
+    known = clusters_dir() / machine / "cluster" / "ssh" / "host_key.pub"
+    ran = user.aifa("submit", user.job("true"), "--site", user.site)
+    assert (3, True) == (ran.code, fingerprint(known) in ran.err), ran.err
+    assert ["NOT_SENT"] == [job["state"] for job in user.aifa("jobs", "--json", "--offline").json]

@@ -52,6 +52,7 @@ class Access(Table, frozen=True, kw_only=True):
         identity_file: Private key.
         account: Project that jobs are billed to when a job names none.
         transport: How commands travel.
+        mfa: Whether the site asks this user for a second factor, where that differs from the profile.
         workdir: Absolute folder on the site for job folders and receipts; may hold ``{account}`` and ``{user}``.
     """
 
@@ -62,6 +63,7 @@ class Access(Table, frozen=True, kw_only=True):
     identity_file: str = ""
     account: str = ""
     transport: TransportKind = "openssh"
+    mfa: bool | None = None
     workdir: str = ""
 
 
@@ -355,6 +357,11 @@ class Site(Table, frozen=True, kw_only=True):
     launch: dict[str, LaunchShape] = {}
     path_roots: tuple[str, ...] = ()
     memory_request: Literal["always", "never"] = "never"
+
+    @property
+    def mfa(self) -> bool:
+        """Whether only a person can log in: as the user says, else as the profile says."""
+        return self.login.mfa if self.access.mfa is None else self.access.mfa
 
     @property
     def host(self) -> str:

@@ -226,7 +226,7 @@ class Crew:
     def lost(self, error: TransportError) -> TransferError:
         """A broken connection, as an error of the copy."""
         return TransferError(
-            f"the copy from {self._source} to {self._destination} was interrupted: {error.message}.",
+            f"the copy from {self._source} to {self._destination} was interrupted: {error.message.rstrip('.')}.",
             hint="Run the same command again: what arrived is kept and is not sent twice.",
         )
 

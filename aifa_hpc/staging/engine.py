@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aifa_hpc.errors import InputError, TransferError, TransportError
+from aifa_hpc.errors import InputError, NotSentError, TransferError, TransportError
 from aifa_hpc.privacy.gate import Clearance
 from aifa_hpc.staging.carry import Copying
 from aifa_hpc.staging.progress import Progress, silent
@@ -103,9 +103,11 @@ def copy(
             work = Copying(route, ledger=ledger, progress=progress, trust=trust, recheck=recheck)
             plan = work.plan()
             manifest = work.carry_out(plan, lanes)
+    except NotSentError:
+        raise  # nothing was begun
     except TransportError as error:
         raise TransferError(
-            f"the copy from {source} to {destination} was interrupted: {error.message}.",
+            f"the copy from {source} to {destination} was interrupted: {error.message.rstrip('.')}.",
             hint="Run the same command again: what arrived is kept and is not sent twice.",
         ) from error
     return Summary(

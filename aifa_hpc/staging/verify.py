@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aifa_hpc.errors import InputError, ParseError, TransferError, TransportError
+from aifa_hpc.errors import InputError, NotSentError, ParseError, TransferError, TransportError
 from aifa_hpc.manifest import file_digest, read_manifest
 from aifa_hpc.staging.model import Part
 from aifa_hpc.staging.progress import Progress, silent
@@ -77,8 +77,10 @@ def verify(
         damaged: list[tuple[str, str]] = []
         for at in range(0, len(manifest.entries), _BATCH):
             damaged += _check(folder, manifest.entries[at : at + _BATCH], progress)
+    except NotSentError:
+        raise
     except TransportError as error:
-        raise TransferError(f"verifying {destination} was interrupted: {error.message}.") from error
+        raise TransferError(f"verifying {destination} was interrupted: {error.message.rstrip('.')}.") from error
     return Report(
         files=len(manifest.entries),
         bytes=manifest.bytes,

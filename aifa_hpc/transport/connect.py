@@ -36,8 +36,9 @@ def open_transport(site: Site, state_dir: Path) -> Transport:
         "identity_file": site.access.identity_file,
         "pinned": tuple(f"{key.type} {key.fingerprint}".strip() for key in site.login.host_keys),
         "control_dir": state_dir / "ssh",
-        "mfa": site.login.mfa,
+        "mfa": site.mfa,
         "mfa_prompt": site.login.mfa_prompt,
+        "site": site.name,
         "inet_only": site.login.inet_only,
     }
     if kind == "openssh":

@@ -60,6 +60,7 @@ class FabricTransport(SSHTransport):
         control_dir: Not used; here so that both SSH transports are made alike.
         mfa: The site asks a person for a second factor: then nothing can be sent from here.
         mfa_prompt: How it asks.
+        site: What the user calls the machine.
         inet_only: Only IPv4.
         connect_timeout: Seconds until an attempt to connect is given up.
 
@@ -79,6 +80,7 @@ class FabricTransport(SSHTransport):
         control_dir: Path | None = None,
         mfa: bool = False,
         mfa_prompt: str = "",
+        site: str = "",
         inet_only: bool = False,
         connect_timeout: float = 15.0,
     ) -> None:
@@ -93,6 +95,7 @@ class FabricTransport(SSHTransport):
         self._pins = tuple(Pin.read(text) for text in pinned)
         self._mfa = mfa
         self._mfa_prompt = mfa_prompt
+        self._site = site
         self._inet_only = inet_only
         self._connect_timeout = connect_timeout
         self._lock = threading.Lock()
@@ -125,7 +128,7 @@ class FabricTransport(SSHTransport):
                 asks = f' ("{self._mfa_prompt.strip()}")' if self._mfa_prompt else ""
                 raise PersonNeededError(
                     f"{self._host} asks for a second factor{asks}, which the fabric transport cannot answer.",
-                    hint='Set transport = "openssh" for the site and open a connection with `aifa login`.',
+                    hint='Set transport = "openssh" for the site and run `aifa login {self._site or self._host}`.',
                 )
             self._connection = self._connect()
             self._connection.transport.set_keepalive(_KEEPALIVE_SECONDS)

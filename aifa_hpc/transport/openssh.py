@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -83,6 +82,7 @@ class OpenSSHTransport(SSHTransport):
         control_dir: Private folder for the master's socket; made with mode 0700.
         mfa: The site asks a person for a second factor, so only a person opens the connection.
         mfa_prompt: How it asks.
+        site: What the user calls the machine.
         inet_only: Only IPv4.
         connect_timeout: Seconds until an attempt to connect is given up.
         program: The ssh program.
@@ -104,6 +104,7 @@ class OpenSSHTransport(SSHTransport):
         control_dir: Path,
         mfa: bool = False,
         mfa_prompt: str = "",
+        site: str = "",
         inet_only: bool = False,
         connect_timeout: float = 15.0,
         program: str = "ssh",
@@ -115,6 +116,7 @@ class OpenSSHTransport(SSHTransport):
         self._pins = tuple(Pin.read(text) for text in pinned)
         self._mfa = mfa
         self._mfa_prompt = mfa_prompt
+        self._site = site
         self._connect_timeout = connect_timeout
         self._program = program
         self._socket = control_path(control_dir, host, user, str(port), ssh_config, identity_file)
@@ -290,10 +292,7 @@ class OpenSSHTransport(SSHTransport):
         if not self._mfa:
             return "Run the command again."
         asks = f' The site asks "{self._mfa_prompt.strip()}".' if self._mfa_prompt else ""
-        return (
-            f"Open it by hand with `aifa login`, or run: {shlex.join(self.login_command())}{asks} "
-            "Nothing else logs in to a site with a second factor."
-        )
+        return f"A person opens it, once for hours: `aifa login {self._site or self._host}`.{asks}"
 
     def _require_program(self) -> None:
         if shutil.which(self._program) is None:

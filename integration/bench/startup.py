@@ -2,8 +2,8 @@
 
     python integration/bench/startup.py [--runs 15]
 
-Goals: ``import aifa_hpc`` under 80 ms, ``aifa --help`` under 250 ms. Medians of alternating runs, so that a drift of the
-machine's speed hits all of them alike.
+Goals: ``import aifa_hpc`` under 80 ms, ``aifa --help`` under 250 ms. Medians of alternating runs, so that a drift of
+the machine's speed hits all of them alike.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def test_refusals_are_told_from_broken_requests(tmp_path: Path) -> None:
 
 def test_a_site_with_a_second_factor_needs_a_person(tmp_path: Path) -> None:
     """The hint is a command that can be copied, and shows what will be asked."""
-    transport = make(tmp_path, mfa=True, mfa_prompt="Code: ")
-    with pytest.raises(PersonNeededError, match=r"aifa login.*ssh -S .*ControlPersist=8h.* h 'exit 0' .*Code:"):
+    transport = make(tmp_path, mfa=True, mfa_prompt="Code: ", site="jupiter")
+    with pytest.raises(PersonNeededError, match=r"`aifa login jupiter`.*Code:"):
         transport.run(Command(argv=("true",)))
 
 
