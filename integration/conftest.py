@@ -67,7 +67,7 @@ class User:
     @property
     def folder(self) -> str:
         """A folder of this user on the site."""
-        return f"{self.connect['workdir']}/{self.home.name}"
+        return f"{self.connect['workdir']}/{self.home.parent.name}-{self.home.name}"
 
     def aifa(self, *words: str) -> Ran:
         """Runs the program."""
