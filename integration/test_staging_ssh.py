@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,6 +242,25 @@ def test_a_full_disk_is_told_and_waited_for(tmp_path: Path, transport: Transport
         assert summary.parts_resumed >= 1
     finally:
         subprocess.run(("umount", str(small)), check=True)
+
+
+def test_a_place_that_is_not_ours_is_told(src: Path, tmp_path: Path, transport: Transport) -> None:
+    """Permission denied, by a far side that is not root, with the file, the place and what to check."""
+    program = shutil.which("setpriv")
+    if os.geteuid() != 0 or program is None:
+        pytest.skip("only root can become somebody else")
+    python = tmp_path / "python-as-nobody"
+    python.write_text(f'#!/bin/sh\nexec {program} --reuid=65534 --regid=65534 --clear-groups /usr/bin/python3 "$@"\n')
+    for path in (python, tmp_path, *tmp_path.parents[:-2]):
+        path.chmod(0o755)
+    (tmp_path / "locked").mkdir(mode=0o755)
+    with (
+        SSHEndpoint(transport, str(tmp_path / "locked/dst"), python=str(python), label="sshd") as far,
+        Ledger(tmp_path / "l.sqlite") as ledger,
+        pytest.raises(TransferError, match=r"cannot \w+ '.*' at sshd: Permission denied.*Check the permissions"),
+    ):
+        copy(LocalEndpoint(src), far, clearance=CLEAR, ledger=ledger)
+    assert list((tmp_path / "locked").iterdir()) == []
 
 
 def test_two_copies_at_a_time_over_one_login(src: Path, transport: Transport) -> None:
