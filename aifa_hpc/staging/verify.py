@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aifa_hpc.manifest import Entry
     from aifa_hpc.staging.endpoints.base import Endpoint
+    from aifa_hpc.staging.ledger import Ledger
 
 _BATCH = 1000
 
@@ -46,12 +47,17 @@ class Report:
 
 
 def verify(
-    destination: Endpoint, *, progress: Progress = silent, clock: Callable[[], float] = time.monotonic
+    destination: Endpoint,
+    *,
+    ledger: Ledger | None = None,
+    progress: Progress = silent,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Report:
     """Hashes again, where it lies, what a copy published.
 
     Args:
         destination: The folder or file that was copied to.
+        ledger: Told what each file really holds, so that the next copy sends what is damaged, however it looks.
         progress: Told of each file; ``advance`` counts bytes that were hashed.
         clock: Seconds that only grow.
 
@@ -76,7 +82,9 @@ def verify(
         progress.start(len(manifest.entries), manifest.bytes)
         damaged: list[tuple[str, str]] = []
         for at in range(0, len(manifest.entries), _BATCH):
-            damaged += _check(folder, manifest.entries[at : at + _BATCH], progress)
+            damaged += _check(folder, manifest.entries[at : at + _BATCH], ledger, progress)
+        if ledger is not None:
+            ledger.flush()
     except NotSentError:
         raise
     except TransportError as error:
@@ -90,7 +98,9 @@ def verify(
     )
 
 
-def _check(folder: Endpoint, entries: Sequence[Entry], progress: Progress) -> Iterator[tuple[str, str]]:
+def _check(
+    folder: Endpoint, entries: Sequence[Entry], ledger: Ledger | None, progress: Progress
+) -> Iterator[tuple[str, str]]:
     whole = []
     for entry, found in zip(entries, folder.stat([entry.path for entry in entries]), strict=True):
         if found is None:
@@ -99,10 +109,12 @@ def _check(folder: Endpoint, entries: Sequence[Entry], progress: Progress) -> It
             what = f"it has {found.size} bytes" if found.size >= 0 else "it is not a file"
             yield entry.path, f"{what} where {entry.size} were published"
         else:
-            whole.append(entry)
-    wanted = [(entry.path, [Part(index=0, offset=0, length=entry.size)]) for entry in whole]
-    for entry, (found_sum,) in zip(whole, folder.sums(wanted), strict=True):
+            whole.append((entry, found))
+    wanted = [(entry.path, [Part(index=0, offset=0, length=entry.size)]) for entry, _ in whole]
+    for (entry, found), (found_sum,) in zip(whole, folder.sums(wanted), strict=True):
         progress.advance(entry.size)
+        if ledger is not None:
+            ledger.note_content(folder.identity, entry.path, found.pin, found_sum.blocks)
         if file_digest(found_sum.blocks) != entry.digest:
             yield entry.path, _where(entry, found_sum.blocks)
         else:

@@ -128,6 +128,23 @@ def test_recheck_finds_what_looks_the_same(src: Path, ledger: Ledger, clearance:
     assert (1, BIG, True) == (summary.files_sent, summary.bytes_sent, verify(LocalEndpoint(dst)).ok)
 
 
+@pytest.mark.parametrize("same_ledger", [True, False])
+def test_what_verify_found_damaged_is_mended_by_the_next_copy(
+    src: Path, ledger: Ledger, clearance: Clearance, same_ledger: bool
+) -> None:
+    """Size and time look right, and neither ledger nor manifest is believed after the proof."""
+    dst = src.parent / "dst"
+    copy(LocalEndpoint(src), LocalEndpoint(dst), clearance=clearance, ledger=ledger)
+    kept = (dst / "a").stat()
+    (dst / "a").write_bytes(b"jello")
+    os.utime(dst / "a", ns=(kept.st_mtime_ns, kept.st_mtime_ns))
+    with Ledger(src.parent / "other.sqlite") as other:
+        used = ledger if same_ledger else other
+        assert ["a"] == [path for path, _ in verify(LocalEndpoint(dst), ledger=used).damaged]
+        summary = copy(LocalEndpoint(src), LocalEndpoint(dst), clearance=clearance, ledger=used)
+    assert (1, b"hello", True) == (summary.files_sent, (dst / "a").read_bytes(), verify(LocalEndpoint(dst)).ok)
+
+
 def test_verify_tells_missing_short_and_changed_files(src: Path, ledger: Ledger, clearance: Clearance) -> None:
     """Each with its reason, by the agent where the files lie."""
     dst = src.parent / "dst"
