@@ -15,7 +15,8 @@ from aifa_hpc.command import drive, shell
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.check import account_of, require
 from aifa_hpc.sbatch.loader import template_loader
-from aifa_hpc.sbatch.render import Placement, render
+from aifa_hpc.sbatch.prepare import Placement
+from aifa_hpc.sbatch.render import render
 from aifa_hpc.sites.load import config_dir, state_dir
 from aifa_hpc.slurm import flows
 from aifa_hpc.slurm.flows import Ticket

@@ -17,7 +17,8 @@ import pytest
 
 from aifa_hpc.jobs.check import check
 from aifa_hpc.jobs.spec import Container, Job, Launch, LaunchKind, Resources
-from aifa_hpc.sbatch.render import Placement, render
+from aifa_hpc.sbatch.prepare import Placement
+from aifa_hpc.sbatch.render import render
 from aifa_hpc.sites.load import load_site
 
 if TYPE_CHECKING:
