@@ -32,6 +32,7 @@ PURE = {
     "errors",
     "jobs.check",
     "jobs.fit",
+    "jobs.quote",
     "jobs.spec",
     "manifest",
     "privacy.gate",

@@ -15,6 +15,7 @@ from aifa_hpc.cli.base import Group, current_output
 from aifa_hpc.cli.demo import demo
 from aifa_hpc.cli.jobs import cancel, check, jobs, logs, render, submit
 from aifa_hpc.cli.login import login
+from aifa_hpc.cli.quote import quote
 from aifa_hpc.cli.sites import sites
 from aifa_hpc.cli.stage import stage
 from aifa_hpc.errors import EXIT_INPUT, AifaError
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (sites, check, render, submit, jobs, logs, cancel, login, stage, demo):
+for command in (sites, check, quote, render, submit, jobs, logs, cancel, login, stage, demo):
     cli.add_command(command)
 
 

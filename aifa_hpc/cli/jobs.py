@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aifa_hpc.cli.base import Command, current_output, read_job_file, site_option
+from aifa_hpc.cli.quote import note_cost
 from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, AifaError, InputError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def check(job_file: Path, site: str) -> int:
     require_open(machine)
     problems = check_job(job, machine)
     current_output().problems(problems, empty=f"{site} will take job {job.name!r}: nothing to object to.")
+    note_cost(job, machine)
     return EXIT_INPUT if any(problem.severity == "error" for problem in problems) else EXIT_DONE
 
 
@@ -72,6 +74,7 @@ def submit(job_file: Path, site: str, wait: bool) -> int:
     job, output = read_job_file(job_file), current_output()
     with connect(site) as connection:
         handle = connection.submit(job)
+        note_cost(job, connection.cluster.site)
         if not wait:
             output.record(
                 job_fields(handle.row), f"job {handle.id} submitted to {site}; follow it: aifa logs {handle.id} -f"

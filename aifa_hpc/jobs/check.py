@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError, Problem
 from aifa_hpc.jobs.fit import Fit
+from aifa_hpc.jobs.quote import waste
 from aifa_hpc.sites.strict import nearest as nearest_word
 
 if TYPE_CHECKING:
@@ -195,7 +196,8 @@ def _gpus(job: Job, site: Site, partition: Partition) -> Iterator[Problem]:
         rule = "nodes of this partition have GPUs, and a job that asks for none sees none"
         nearest, severity, source = node.gpus, "error", _source(partition)
     elif asked < node.gpus and partition.whole_node:
-        rule = f"this partition gives and bills whole nodes, and they have {node.gpus} GPUs"
+        unused = node.gpus - asked
+        rule = f"this partition gives and bills whole nodes: {node.gpus} GPUs each, of which {unused} are unused"
         nearest, severity, source = node.gpus, "warning", _source(partition)
     else:
         return
@@ -216,6 +218,7 @@ def _cores_and_memory(job: Job, site: Site, partition: Partition) -> Iterator[Pr
     if job.launch.kind in site.launch:  # a task for each GPU, where the site wants that
         fit = Fit(job=job, site=site, partition=partition)
         tasks, cpus = fit.tasks, fit.cpus
+        yield from waste(job, site, fit)
     if tasks > node.usable_cpus:
         rule = f"a node of this partition has {node.usable_cpus} cores that jobs can use, and each task needs one"
         key, value, nearest = "resources.tasks_per_node", str(tasks), str(node.usable_cpus)
