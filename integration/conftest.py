@@ -82,11 +82,11 @@ class User:
         )
         return Ran(ran.returncode, ran.stdout, ran.stderr)
 
-    def ssh(self, script: str) -> str:
+    def ssh(self, script: str, stdin: str = "") -> str:
         """Runs a script on the cluster, past everything that is tested."""
         words = ["ssh", "-F", self.connect["ssh_config"], "-i", self.connect["identity_file"], "-o", "BatchMode=yes"]
         words += ["-p", str(self.connect["port"]), f"{self.connect['user']}@{self.connect['host']}", script]
-        return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+        return subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=60, check=True).stdout
 
     def job(self, *command: str, name: str = "job", kind: str = "command", **resources: Any) -> str:
         """Writes a job file with the machine's own shape and returns its path."""

@@ -70,12 +70,13 @@ def account_of(job: Job, site: Site) -> str:
 def _partition(job: Job, site: Site) -> Iterator[Problem]:
     name = job.resources.partition
     usable = [key for key, value in site.partitions.items() if not value.by_appointment]
+    alike = [key for key in usable if _suits(job, site, key)] or usable
     if not name and site.scheduler.default_partition is None:
         yield Problem(
             key="resources.partition",
             value="",
             rule=f"{site.name} has no default partition, so name one of {', '.join(usable)}",
-            nearest=_first_match(job, site, usable),
+            nearest=alike[0] if alike else "",
             source=site.scheduler.source,
         )
     elif name and name not in site.partitions:
@@ -83,25 +84,22 @@ def _partition(job: Job, site: Site) -> Iterator[Problem]:
             key="resources.partition",
             value=name,
             rule=f"is no partition of {site.name}; it has {', '.join(usable)}",
-            nearest=nearest_word(name, usable),
+            nearest=nearest_word(name.lower(), alike),
         )
     elif name and site.partitions[name].by_appointment:
         yield Problem(
             key="resources.partition",
             value=name,
             rule="takes jobs by appointment only",
-            nearest=_first_match(job, site, usable),
+            nearest=alike[0] if alike else "",
             source=site.partitions[name].source,
             severity="warning",
         )
 
 
-def _first_match(job: Job, site: Site, usable: Iterable[str]) -> str:
-    wants_gpus = job.resources.gpus_per_node > 0
-    for name in usable:
-        if (site.nodes[site.partitions[name].node].gpus > 0) == wants_gpus:
-            return name
-    return ""
+def _suits(job: Job, site: Site, partition: str) -> bool:
+    """The partition has GPUs exactly when the job asks for some."""
+    return (site.nodes[site.partitions[partition].node].gpus > 0) == (job.resources.gpus_per_node > 0)
 
 
 def _account(job: Job, site: Site) -> Iterator[Problem]:
@@ -126,9 +124,10 @@ def _account(job: Job, site: Site) -> Iterator[Problem]:
 
 def _qos(job: Job, site: Site) -> Iterator[Problem]:
     name = job.resources.qos
-    if name and site.qos and name not in site.qos:
-        nearest = nearest_word(name, site.qos)
-        rule = f"is no QOS known of {site.name}; known are {', '.join(site.qos)}"
+    open_to_jobs = [key for key, value in site.qos.items() if not value.partition]
+    if name and site.qos and name not in open_to_jobs:
+        nearest = nearest_word(name, open_to_jobs)
+        rule = f"is no QOS that jobs of {site.name} can ask for; they have {', '.join(open_to_jobs)}"
         yield Problem(key="resources.qos", value=name, rule=rule, nearest=nearest)
     reservation = job.resources.reservation
     if reservation and site.reservations and reservation not in site.reservations:
@@ -223,7 +222,7 @@ def _cores_and_memory(job: Job, site: Site, partition: Partition) -> Iterator[Pr
         rule = f"a node of this partition has {node.usable_cpus} cores that jobs can use, and each task needs one"
         key, value, nearest = "resources.tasks_per_node", str(tasks), str(node.usable_cpus)
         yield Problem(key=key, value=value, rule=rule, nearest=nearest, source=_source(node))
-    elif tasks * cpus > node.usable_cpus:
+    elif tasks * cpus > node.usable_cpus and not (asked.cpus_per_task is None and asked.gpus_per_node > node.gpus):
         rule = f"{tasks} x {cpus} cores asked for on a node with {node.usable_cpus} that jobs can use"
         key, value, nearest = "resources.cpus_per_task", str(cpus), str(node.usable_cpus // tasks)
         yield Problem(key=key, value=value, rule=rule, nearest=nearest, source=_source(node))

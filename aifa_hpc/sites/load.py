@@ -269,6 +269,9 @@ def _dangling(site: Site) -> Iterator[Problem]:
         uses += [(f"partitions.{name}.node", partition.node, site.nodes)]
         uses += [(f"partitions.{name}.more_nodes", node, site.nodes) for node in partition.more_nodes]
         uses += [(f"partitions.{name}.billing", partition.billing, site.billing)]
+    for name, qos in site.qos.items():
+        if qos.partition:
+            uses += [(f"qos.{name}.partition", qos.partition, site.partitions)]
     for name, reservation in site.reservations.items():
         uses += [(f"reservations.{name}.partition", reservation.partition, site.partitions)]
     if site.scheduler.default_partition is not None:

@@ -181,8 +181,17 @@ class Partition(Fact, frozen=True, kw_only=True):
 
 
 class Qos(Fact, frozen=True, kw_only=True):
-    """A quality of service: limits that follow the account or the partition, not the nodes."""
+    """A quality of service: limits that follow the account or the partition, not the nodes.
 
+    Attributes:
+        partition: The partition it is attached to; jobs cannot ask for it. Empty for one that jobs can ask for.
+        max_time: Longest walltime.
+        max_nodes: Most nodes of one job.
+        max_running: Most running jobs of a user.
+        max_submitted: Most jobs of a user, waiting or running.
+    """
+
+    partition: str = ""
     max_time: Walltime | None = None
     max_nodes: Count | None = None
     max_running: Count | None = None
