@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aifa_hpc.errors import AifaError
-    from aifa_hpc.jobs.spec import Container, Job, Launch, Resources, read_job
+    from aifa_hpc.jobs.decode import read_job
+    from aifa_hpc.jobs.features import After, Array, Chain, Mail
+    from aifa_hpc.jobs.spec import Component, Container, Job, Launch, Resources
     from aifa_hpc.tracker.connection import Connection, JobHandle, connect
     from aifa_hpc.tracker.events import Status
     from aifa_hpc.transfers import prove, stage
@@ -29,12 +31,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "After",
     "AifaError",
+    "Array",
+    "Chain",
+    "Component",
     "Connection",
     "Container",
     "Job",
     "JobHandle",
     "Launch",
+    "Mail",
     "Memory",
     "Resources",
     "Status",
@@ -46,19 +53,24 @@ __all__ = [
 ]
 
 _HOMES = {
+    "After": "jobs.features",
     "AifaError": "errors",
+    "Array": "jobs.features",
+    "Chain": "jobs.features",
+    "Component": "jobs.spec",
     "Connection": "tracker.connection",
     "Container": "jobs.spec",
     "Job": "jobs.spec",
     "JobHandle": "tracker.connection",
     "Launch": "jobs.spec",
+    "Mail": "jobs.features",
     "Memory": "units",
     "Resources": "jobs.spec",
     "Status": "tracker.events",
     "Walltime": "units",
     "connect": "tracker.connection",
     "prove": "transfers",
-    "read_job": "jobs.spec",
+    "read_job": "jobs.decode",
     "stage": "transfers",
 }
 

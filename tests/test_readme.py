@@ -11,7 +11,7 @@ import pytest
 
 import aifa_hpc
 from aifa_hpc.jobs.check import check
-from aifa_hpc.jobs.spec import read_job
+from aifa_hpc.jobs.decode import read_job
 from aifa_hpc.sites.load import load_site, load_sites, read_user_sites, site_names
 from aifa_hpc.sites.model import Access
 from tests.readme import README, with_reference

@@ -69,7 +69,7 @@ def read_job_file(path: Path) -> Job:
     Raises:
         InputError: It cannot be read, or is no job.
     """
-    from aifa_hpc.jobs.spec import read_job  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.jobs.decode import read_job  # noqa: PLC0415 - keeps `aifa --help` quick
 
     try:
         text = path.read_text("utf-8")

@@ -18,6 +18,14 @@ The job file::
     [env]
     OMP_NUM_THREADS = "7"
 
+``[array]``, ``[after]``, ``[mail]``, ``[chain]``, ``signal`` and ``requeue`` are described in ``jobs.features``. A
+heterogeneous job has further components, each with resources and a program of its own; the first component is the job's
+own ``[resources]`` and ``[launch]``, and one ``srun`` starts them all::
+
+    [[components]]
+    resources = { partition = "standard", nodes = 4, time = "00:30:00" }
+    launch = { kind = "srun", command = ["python", "loader.py"] }
+
 The same in Python, where times and memory may be written as the file writes them::
 
     Job(
@@ -30,37 +38,44 @@ The same in Python, where times and memory may be written as the file writes the
 from __future__ import annotations
 
 import re
-import tomllib
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
-from aifa_hpc.errors import InputError, ParseError, Problem
-from aifa_hpc.sites.strict import decode, show
+from aifa_hpc.errors import Problem
+from aifa_hpc.jobs.features import MAX_LINKS, After, Array, Chain, Mail, feature_problems
+from aifa_hpc.jobs.values import (
+    ABSOLUTE,
+    Spec,
+    check_flag,
+    check_hosts,
+    check_numbers,
+    check_words,
+    coerce,
+    is_path,
+    not_text,
+    refuse,
+    show_list,
+)
+from aifa_hpc.sites.strict import show
 from aifa_hpc.units import Memory, Walltime, parse_memory, parse_walltime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
 LaunchKind = Literal["command", "srun", "torchrun"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]*", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
-_WORDS = "letters, digits and . _ : + - only, beginning with a letter or digit"
-_ABSOLUTE = "must be an absolute path on the site, without control characters"
+# sbatch(1) --constraint: features joined by & and |, counted with *, grouped by ( ) and [ ].
+_CONSTRAINT = re.compile(r"[A-Za-z0-9_([][A-Za-z0-9_.:&|*()\[\]+-]*", re.ASCII)
 
 # bash(1): readonly, so that `export` fails or does nothing. What begins with aifa_ is the script's own.
 _RESERVED = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
+_OURS = ("aifa_", "AIFA_ARRAY_", "AIFA_CHAIN_")
 
 
-class _Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A table of the job file."""
-
-
-class Resources(_Spec, frozen=True, kw_only=True):
+class Resources(Spec, frozen=True, kw_only=True):
     """What the job asks for.
 
     Attributes:
@@ -74,6 +89,9 @@ class Resources(_Spec, frozen=True, kw_only=True):
         account: Project that is billed; by default the one of the user's site entry.
         qos: Quality of service.
         reservation: Reservation to run in.
+        constraint: Features of the nodes, as sbatch(1) ``--constraint`` writes them.
+        nodelist: Nodes that must be among the job's, as a host list (``nid[001-003,7]``).
+        exclude: Nodes that must not be, as a host list.
     """
 
     time: Walltime
@@ -86,70 +104,70 @@ class Resources(_Spec, frozen=True, kw_only=True):
     account: str = ""
     qos: str = ""
     reservation: str = ""
+    constraint: str = ""
+    nodelist: str = ""
+    exclude: str = ""
 
     def __post_init__(self) -> None:
-        _refuse("resources", self._problems())
+        refuse("resources", self._problems())
 
     def _problems(self) -> Iterator[Problem]:
-        yield from _coerce(self, "time", Walltime, parse_walltime, "00:30:00")
-        yield from _coerce(self, "memory", Memory, parse_memory, "480G")
+        yield from coerce(self, "time", Walltime, parse_walltime, "00:30:00")
+        yield from coerce(self, "memory", Memory, parse_memory, "480G", optional=True)
         least = {"nodes": 1, "gpus_per_node": 0, "tasks_per_node": 1, "cpus_per_task": 1}
-        for key, least_value in least.items():
-            value = getattr(self, key)
-            if value is None and key.endswith(("tasks_per_node", "cpus_per_task")):
-                continue
-            if type(value) is not int:
-                yield Problem(key=key, value=show(value), rule="must be a whole number", nearest=str(least_value))
-            elif value < least_value:
-                rule = f"must be at least {least_value}"
-                yield Problem(key=key, value=show(value), rule=rule, nearest=str(least_value))
+        yield from check_numbers(self, least, optional=frozenset({"tasks_per_node", "cpus_per_task"}))
         if self.time == Walltime(0):
             rule = "must be more than 0, which asks Slurm for no limit at all (sbatch(1) --time)"
             yield Problem(key="time", value=str(self.time), rule=rule, nearest="00:01:00")
         if self.memory == Memory(0):
             rule = "must be more than 0, which asks Slurm for all memory of a node (sbatch(1) --mem); or leave it out"
             yield Problem(key="memory", value=str(self.memory), rule=rule, nearest="1G")
-        for key in ("partition", "account", "qos", "reservation"):
-            value = getattr(self, key)
-            if not isinstance(value, str) or (value and not _WORD.fullmatch(value)):
-                yield Problem(key=key, value=show(value), rule=_WORDS)
+        yield from check_words(self, ("partition", "account", "qos", "reservation"))
+        yield from check_hosts(self, ("nodelist", "exclude"))
+        asked: object = self.constraint
+        if not isinstance(asked, str) or (asked and not _CONSTRAINT.fullmatch(asked)):
+            rule = "features of letters, digits and . _ : + - only, with & | * ( ) [ ] between them"
+            yield Problem(key="constraint", value=show(asked), rule=rule)
 
 
-class Launch(_Spec, frozen=True, kw_only=True):
+class Launch(Spec, frozen=True, kw_only=True):
     """How the program is started.
 
     Attributes:
         kind: ``command`` runs it once on the first node, ``srun`` as one task per GPU (or as ``tasks_per_node`` says),
             ``torchrun`` as one elastic agent per node.
         command: Program and arguments, never a shell line. For ``torchrun``: what follows torchrun's own options.
+        log_per_rank: Each rank writes a log of its own, ``JOBID.rank-N.out`` beside the job's.
     """
 
     command: tuple[str, ...]
     kind: LaunchKind = "command"
+    log_per_rank: bool = False
 
     def __post_init__(self) -> None:
-        _refuse("launch", self._problems())
+        refuse("launch", self._problems())
 
     def _problems(self) -> Iterator[Problem]:
         if self.kind not in get_args(LaunchKind):
             kinds = ", ".join(get_args(LaunchKind))
             yield Problem(key="kind", value=show(self.kind), rule=f"must be one of {kinds}", nearest="command")
+        yield from check_flag("log_per_rank", self.log_per_rank)
         words: object = self.command
         if isinstance(words, str) or not isinstance(words, (list, tuple)):
             rule = "must be a list of words, not one line of shell"
             split = words.split() if isinstance(words, str) else ["python", "train.py"]
-            yield Problem(key="command", value=show(words), rule=rule, nearest=_list(split))
+            yield Problem(key="command", value=show(words), rule=rule, nearest=show_list(split))
             return
         msgspec.structs.force_setattr(self, "command", tuple(words))
         if not words or words[0] == "":
             rule = "is empty; it needs at least a program"
-            yield Problem(key="command", value=_list(words), rule=rule, nearest=_list(["python", "train.py"]))
+            yield Problem(key="command", value=show_list(words), rule=rule, nearest=show_list(["python", "train.py"]))
         for word in words:
-            if rule := _not_text(word):
+            if rule := not_text(word):
                 yield Problem(key="command", value=show(word), rule=f"a word {rule}")
 
 
-class Container(_Spec, frozen=True, kw_only=True):
+class Container(Spec, frozen=True, kw_only=True):
     """The image the program runs in.
 
     Attributes:
@@ -161,25 +179,37 @@ class Container(_Spec, frozen=True, kw_only=True):
     bind: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _refuse("container", self._problems())
+        refuse("container", self._problems())
 
     def _problems(self) -> Iterator[Problem]:
-        if not _is_path(self.image):
-            yield Problem(key="image", value=show(self.image), rule=_ABSOLUTE)
+        if not is_path(self.image):
+            yield Problem(key="image", value=show(self.image), rule=ABSOLUTE)
         binds: object = self.bind
         if isinstance(binds, str) or not isinstance(binds, (list, tuple)):
             value = show(binds)
-            yield Problem(key="bind", value=value, rule="must be a list of paths", nearest=_list([str(binds)]))
+            yield Problem(key="bind", value=value, rule="must be a list of paths", nearest=show_list([str(binds)]))
             return
         msgspec.structs.force_setattr(self, "bind", tuple(binds))
         for bind in binds:
             parts = bind.split(":") if isinstance(bind, str) else []
-            if not parts or "," in bind or len(parts) > 3 or not all(map(_is_path, parts[:2])):  # noqa: PLR2004
+            if not parts or "," in bind or len(parts) > 3 or not all(map(is_path, parts[:2])):  # noqa: PLR2004
                 rule = "must be SRC or SRC:DST[:opts], absolute paths without commas and control characters"
                 yield Problem(key="bind", value=show(bind), rule=rule)
 
 
-class Job(_Spec, frozen=True, kw_only=True):
+class Component(Spec, frozen=True, kw_only=True):
+    """A further component of a heterogeneous job (sbatch(1) ``hetjob``).
+
+    Attributes:
+        resources: What it asks for.
+        launch: What runs on it; ``srun`` only.
+    """
+
+    resources: Resources
+    launch: Launch
+
+
+class Job(Spec, frozen=True, kw_only=True):
     """One piece of work, as a user describes it; a value that exists is well formed.
 
     Attributes:
@@ -189,86 +219,65 @@ class Job(_Spec, frozen=True, kw_only=True):
         container: The image it runs in, if any.
         env: Variables, literally; they win over the site's presets.
         workdir: Absolute folder on the site the program starts in; by default the job's own folder.
+        array: The same job many times.
+        after: What must have happened before.
+        mail: Mail about it.
+        chain: A run longer than the limit.
+        components: Further components of a heterogeneous job, beside the job's own resources and launch.
+        signal: ``NAME@SECONDS`` before the end, to the tasks; with ``B:`` in front to the script, which hands it on to
+            the program.
+        requeue: Whether Slurm may run it again after a failed node; ``None`` leaves it to the site.
     """
 
     name: str
     resources: Resources
     launch: Launch
     container: Container | None = None
-    env: dict[str, str] = {}
+    env: dict[str, str] = {}  # noqa: RUF012 - msgspec gives each job an empty one of its own
     workdir: str = ""
+    array: Array | None = None
+    after: After | None = None
+    mail: Mail | None = None
+    chain: Chain | None = None
+    components: tuple[Component, ...] = ()
+    signal: str = ""
+    requeue: bool | None = None
 
     def __post_init__(self) -> None:
-        _refuse("job", _job_problems(self.name, self.env, self.workdir))
+        refuse("job", self._problems())
         msgspec.structs.force_setattr(self, "env", dict(self.env))
 
+    def _problems(self) -> Iterator[Problem]:
+        yield from job_problems(self.name, self.env, self.workdir)
+        yield from feature_problems(self.signal, self.requeue)
+        components: object = self.components
+        if isinstance(components, (list, tuple)):
+            msgspec.structs.force_setattr(self, "components", tuple(components))
+        else:
+            yield Problem(key="components", value=show(components), rule="must be a list of components")
+        parts = {"array": self.array is not None, "chain": self.chain is not None, "components": bool(self.components)}
+        yield from combination_problems(parts)
+        if self.chain is not None and (links := self.chain.links(self.resources.time)) > MAX_LINKS:
+            rule = f"makes {links} links of {self.resources.time}, and a chain has {MAX_LINKS} at most"
+            near = str(Walltime(self.resources.time.seconds * MAX_LINKS))
+            yield Problem(key="chain.total", value=str(self.chain.total), rule=rule, nearest=near)
 
-def read_job(text: str, label: str = "job") -> Job:
-    """Decodes a job file, strictly.
+
+def combination_problems(parts: dict[str, bool]) -> Iterator[Problem]:
+    """What cannot be one job.
 
     Args:
-        text: TOML.
-        label: What errors call it, usually the file's name.
-
-    Raises:
-        InputError: Not TOML, or ``problems`` holds every unknown key, wrong type, unit and value, with its full key.
+        parts: Which of ``array``, ``chain`` and ``components`` the job has.
     """
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{label} is not valid TOML: {error}") from error
-    try:
-        return msgspec.convert(table, Job, dec_hook=_unit)
-    except msgspec.ValidationError as error:
-        problems = _all_problems(table, label)
-        why = ":" if problems else f": {error}"
-        raise InputError(f"{label} cannot be used{why}", problems=problems) from error
+    if parts["array"] and parts["components"]:
+        # Slurm, Heterogeneous Job Support, Limitations: "Job arrays of heterogeneous jobs are not supported".
+        yield Problem(key="components", value="", rule="Slurm makes no arrays of heterogeneous jobs: leave out [array]")
+    if parts["array"] and parts["chain"]:
+        yield Problem(key="chain", value="", rule="an array cannot be a chain: submit a chain for each task")
 
 
-def _all_problems(table: dict[str, Any], label: str) -> list[Problem]:
-    """What is wrong with the tables' form, and with the values of those whose form is right."""
-    problems: list[Problem] = []
-    try:
-        decode(table, Job, label)
-    except InputError as error:
-        problems += [slip for problem in error.problems for slip in _slips(problem, table)]
-    crooked = {problem.key.partition(".")[0] for problem in problems}
-    parts: dict[str, type[_Spec]] = {"resources": Resources, "launch": Launch, "container": Container}
-    for key, kind in parts.items():
-        if key in table and key not in crooked:
-            problems += _value_problems(table[key], kind, f"{key}.")
-    whole = {"name": "job", "env": {}, "workdir": ""} | {key: table[key] for key in table.keys() - crooked}
-    return problems + list(_job_problems(whole["name"], whole["env"], whole["workdir"]))
-
-
-def _value_problems(table: object, kind: type[_Spec], prefix: str) -> Iterator[Problem]:
-    try:
-        msgspec.convert(table, kind, dec_hook=_unit)
-    except msgspec.ValidationError as error:
-        if isinstance(error.__cause__, InputError):
-            yield from _below(prefix, error.__cause__.problems)
-
-
-def _below(prefix: str, problems: Iterable[Problem]) -> Iterator[Problem]:
-    for problem in problems:
-        yield replace(problem, key=prefix + problem.key)
-
-
-def _slips(problem: Problem, table: dict[str, Any]) -> Iterator[Problem]:
-    """Better words for two common slips: numbers in ``[env]``, and a command as one line."""
-    if problem.key.startswith("env.") and not problem.nearest:
-        rule = "must be text: what the program finds in its environment"
-        yield Problem(key=problem.key, value=problem.value, rule=rule, nearest=show(problem.value))
-    elif problem.key == "launch.command":
-        try:
-            Launch(command=table["launch"]["command"])
-        except ParseError as error:
-            yield from _below("launch.", error.problems)
-    else:
-        yield problem
-
-
-def _job_problems(name: object, env: object, workdir: object) -> Iterator[Problem]:
+def job_problems(name: object, env: object, workdir: object) -> Iterator[Problem]:
+    """What is wrong with the fields of a job that stand in no table of their own."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         rule = "letters, digits and . _ + - only, at most 64, beginning with a letter or digit"
         near = re.sub(r"[^A-Za-z0-9._+-]+", "-", str(name), flags=re.ASCII).strip("._+-")[:64]
@@ -280,55 +289,9 @@ def _job_problems(name: object, env: object, workdir: object) -> Iterator[Proble
         if not isinstance(key, str) or not _VARIABLE.fullmatch(key):
             rule = "is no name a shell can export: letters, digits and _ only, not beginning with a digit"
             yield Problem(key=f"env.{key}", value="", rule=rule)
-        elif key in _RESERVED or key.startswith("aifa_"):
+        elif key in _RESERVED or key.startswith(_OURS):
             yield Problem(key=f"env.{key}", value="", rule="cannot be set: it belongs to the shell of the job script")
-        if rule := _not_text(value):
+        if rule := not_text(value):
             yield Problem(key=f"env.{key}", value=show(value), rule=rule, nearest=show(str(value)).replace("\0", ""))
-    if workdir != "" and not _is_path(workdir):
-        yield Problem(key="workdir", value=show(workdir), rule=_ABSOLUTE)
-
-
-def _refuse(what: str, problems: Iterator[Problem]) -> None:
-    found = tuple(problems)
-    if found:
-        raise ParseError(f"the {what} cannot be used:", problems=found)
-
-
-def _not_text(value: object) -> str:
-    """Why a value is no text that a program can be given; empty when it is."""
-    if not isinstance(value, str):
-        return "must be text"
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return "must be text that UTF-8 can encode"
-    return "cannot hold a NUL byte" if "\0" in value else ""
-
-
-def _is_path(value: object) -> bool:
-    return isinstance(value, str) and value.startswith("/") and not _CONTROL.search(value) and not _not_text(value)
-
-
-def _list(words: Any) -> str:
-    return "[" + ", ".join(show(word) for word in words) + "]"
-
-
-def _coerce(spec: Any, key: str, kind: type, parse: Callable[[str], Any], example: str) -> Iterator[Problem]:
-    value = getattr(spec, key)
-    try:
-        if isinstance(value, (str, kind)):
-            # Through text in either case: Slurm's smallest unit of memory is a KiB, so bytes are rounded up once.
-            msgspec.structs.force_setattr(spec, key, parse(str(value)))
-            return
-    except ParseError as error:
-        yield Problem(key=key, value=show(value), rule=error.message, nearest=example)
-        return
-    if value is not None or key == "time":
-        rule = "must be written as text with its unit"
-        yield Problem(key=key, value=show(value), rule=rule, nearest=f'"{example}"')
-
-
-def _unit(kind: type[Any], value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ParseError(f"must be text with a unit, got {show(value)}")
-    return parse_walltime(value) if kind is Walltime else parse_memory(value)
+    if workdir != "" and not is_path(workdir):
+        yield Problem(key="workdir", value=show(workdir), rule=ABSOLUTE)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aifa_hpc.errors import InputError, ParseError
-from aifa_hpc.jobs.spec import Container, Job, Launch, Resources, read_job
+from aifa_hpc.jobs.decode import read_job
+from aifa_hpc.jobs.spec import Container, Job, Launch, Resources
 from aifa_hpc.units import Memory, Walltime
 
 TOML = """
