@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 _STAT_BATCH = 1000
 """Files asked about in one round trip."""
 
+_LOCAL_LANES = 4
+
 
 class Copying:
     """The work of one call of :func:`aifa_hpc.staging.engine.copy`, and what came of it."""
@@ -174,7 +176,7 @@ class Copying:
             ledger=self._ledger,
             progress=self._progress,
             published=self._arrived,
-            lanes=max(1, min(lanes or min(self._source.lanes, self._destination.lanes), jobs)),
+            lanes=max(1, min(lanes or self._lanes(), jobs)),
         )
         try:
             for action in actions:
@@ -193,6 +195,11 @@ class Copying:
                 if partial.token.partition("-")[0] in self._prints and partial.token not in self._tokens
             ]
         )
+
+    def _lanes(self) -> int:
+        """As many as the narrower side is worth; disks of one machine gain little by more than a few."""
+        both = min(self._source.lanes, self._destination.lanes)
+        return min(both, _LOCAL_LANES) if self._source.local and self._destination.local else both
 
     def _stranded(self, actions: Iterable[Action]) -> dict[str, list[Partial]]:
         """Partial files in the folders that are written to, by the names they share with their target."""

@@ -1,9 +1,10 @@
 """Copies one large file up and down over a loopback sshd: ours, rsync and scp, side by side in one run.
 
-    python -m integration.bench.staging [--size "1 GiB"] [--rounds 3] [--channels 4] [--folder DIR]
+    python -m integration.bench.staging [--size "1 GiB"] [--rounds 3] [--channels 4] [--durable] [--folder DIR]
 
 All use the same server, the same cipher and connections that are open already. Ours hashes on both sides and waits
-for the far side's disk; rsync has its whole-file checksum, scp none. Rounds take turns; figures are medians.
+for the disk that is written to; rsync has its whole-file checksum, scp none, and neither waits for a disk unless
+``--durable`` makes ``sync FILE`` part of their time. Rounds take turns; figures are medians.
 """
 
 from __future__ import annotations
@@ -88,6 +89,16 @@ def run(argv: Sequence[str]) -> None:
     subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
 
 
+def durable(tool: Callable[..., None]) -> Callable[..., None]:
+    """The tool, and then a sync of what it wrote."""
+
+    def run_and_sync(target: Path, *, up: bool) -> None:
+        tool(target, up=up)
+        run(("sync", "--", str(target)))
+
+    return run_and_sync
+
+
 def measure(bench: Bench, rounds: int, tools: dict[str, Callable[..., None]]) -> dict[tuple[str, str], list[float]]:
     """Seconds of each tool in each direction; the first round warms up and is thrown away."""
     seconds: dict[tuple[str, str], list[float]] = {}
@@ -110,6 +121,9 @@ def main() -> None:
     parser.add_argument("--size", default="1 GiB")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--channels", type=int, default=4)
+    parser.add_argument(
+        "--durable", action="store_true", help="the others' files are on the disk, too, when time stops"
+    )
     parser.add_argument("--folder", type=Path, help="where the files are; the temporary folder by default")
     options = parser.parse_args()
     size = parse_size(options.size).bytes
@@ -127,6 +141,8 @@ def main() -> None:
             )
             bench = Bench(folder, sshd, transport, size, options.channels)
             tools = {"ours": bench.ours, "rsync": bench.rsync, "scp": bench.scp}
+            if options.durable:
+                tools |= {name: durable(tool) for name, tool in tools.items() if name != "ours"}
             try:
                 seconds = measure(bench, options.rounds, tools)
             finally:
