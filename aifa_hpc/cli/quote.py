@@ -61,6 +61,7 @@ def quote_fields(found: Quote) -> dict[str, Any]:
         "elapsed_working": found.elapsed_working,
         "note": found.note,
         "source": found.source,
+        "more": [quote_fields(other) for other in found.more],
     }
 
 
@@ -72,5 +73,5 @@ def note_cost(job: Job, site: Site) -> None:
         found = quote_job(job, site)
     except InputError:
         return  # its partition or launch kind is a problem that `check` tells
-    if found.amount:
+    if found.amount or any(other.amount for other in found.more):
         current_output().note(f"cost: at most {found}")

@@ -7,9 +7,11 @@ largest of the shares that the cores, the memory and the GPUs of the whole job m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from aifa_hpc.errors import InputError, Problem
 from aifa_hpc.jobs.fit import Fit
@@ -18,7 +20,7 @@ from aifa_hpc.units import Memory, Walltime
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.jobs.spec import Component, Job
     from aifa_hpc.sites.model import BillingRule, Site
 
 _GIB = 2**30
@@ -39,6 +41,7 @@ class Quote:
         elapsed_working: How that number comes about.
         note: What the rule's source says beside it.
         source: Where the rule is written.
+        more: The other components of a heterogeneous job, each perhaps in a unit of its own.
     """
 
     unit: str
@@ -51,8 +54,11 @@ class Quote:
     elapsed_working: str = ""
     note: str = ""
     source: str = ""
+    more: tuple[Quote, ...] = ()
 
     def __str__(self) -> str:
+        if self.more:
+            return " + ".join(map(str, (replace(self, more=()), *self.more)))
         text = f"{_units(self.amount, self.unit)} at {self.time}: {self.working}"
         if self.elapsed is not None and self.elapsed_amount is not None:
             text += f"; {_units(self.elapsed_amount, self.unit)} if it takes {self.elapsed}: {self.elapsed_working}"
@@ -70,6 +76,17 @@ def quote(job: Job, site: Site, *, elapsed: Walltime | None = None) -> Quote:
     Raises:
         InputError: The job names no partition or launch kind of the site, so nobody knows what it gets.
     """
+    first = _quote(job, site, elapsed)
+    # One by one, as jobs of their own: components share nothing but their start.
+    others = [msgspec.structs.replace(job, **_parts(component), components=()) for component in job.components]
+    return replace(first, more=tuple(_quote(other, site, elapsed) for other in others))
+
+
+def _parts(component: Component) -> dict[str, Any]:
+    return {"resources": component.resources, "launch": component.launch}
+
+
+def _quote(job: Job, site: Site, elapsed: Walltime | None) -> Quote:
     name = job.resources.partition or site.scheduler.default_partition or ""
     if name not in site.partitions or job.launch.kind not in site.launch:
         what = f"launch kind {job.launch.kind!r}" if name in site.partitions else f"partition {name!r}"
@@ -156,7 +173,10 @@ def _gpus(count: int) -> str:
 
 def _repeats(job: Job) -> tuple[tuple[int, str], ...]:
     """How often the job runs, each factor with its word: the one place that knows of arrays and chains."""
-    del job
+    if job.array is not None:
+        return ((len(job.array.indices), "tasks"),)
+    if job.chain is not None:
+        return ((job.chain.links(job.resources.time), "links"),)
     return ()
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.check import check
+from aifa_hpc.jobs.features import Array, Chain
 from aifa_hpc.jobs.fit import Fit
 from aifa_hpc.jobs.quote import memory_of, quote
-from aifa_hpc.jobs.spec import Job, Launch, Resources
+from aifa_hpc.jobs.spec import Component, Job, Launch, Resources
 from aifa_hpc.sbatch.prepare import prepare
 from aifa_hpc.sites.load import load_site
 from aifa_hpc.units import Memory, Walltime, parse_memory
@@ -102,6 +104,19 @@ def test_units_and_elapsed_time() -> None:
         "4 GPU-h at 01:00:00: 0.5 x max(ceil(56/8), ceil(480/64), 8) x 1 h; "
         "1 GPU-h if it takes 00:15:00: 0.5 x max(ceil(56/8), ceil(480/64), 8) x 0.25 h"
     )
+
+
+def test_arrays_chains_and_components_are_billed_whole() -> None:
+    """Every task, every link and every component, the last in a unit of its own."""
+    plain = job("lumi", partition="standard-g", gpus_per_node=8)
+    array = quote(msgspec.structs.replace(plain, array=Array(tasks="0-9:3,20")), SITES["lumi"])
+    assert (5, 20.0, "4 x 1 node x 1 h x 5 tasks") == (array.runs, array.amount, array.working)
+    chain = quote(msgspec.structs.replace(plain, chain=Chain(total="02:30:00")), SITES["lumi"], elapsed=Walltime(1800))
+    assert (3, 12.0, 6.0) == (chain.runs, chain.amount, chain.elapsed_amount)
+    cpus = Resources(partition="standard", nodes=2, time="01:00:00")
+    component = Component(resources=cpus, launch=Launch(kind="srun", command=["feed"]))
+    mixed = quote(msgspec.structs.replace(plain, components=(component,)), SITES["lumi"])
+    assert "4 GPU-h at 01:00:00: 4 x 1 node x 1 h + 256 core-h at 01:00:00: 128 x 2 nodes x 1 h" == str(mixed)
 
 
 @pytest.mark.parametrize("asked", [{"partition": ""}, {"partition": "booster"}])
