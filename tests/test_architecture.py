@@ -36,6 +36,7 @@ PURE = {
     "jobs.fit",
     "jobs.plan",
     "jobs.quote",
+    "jobs.secrets",
     "jobs.spec",
     "jobs.values",
     "manifest",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aifa_hpc.errors import InputError, Problem
 from aifa_hpc.jobs.fit import Fit
 from aifa_hpc.jobs.quote import waste
+from aifa_hpc.jobs.secrets import add_secrets, hide
 from aifa_hpc.sites.strict import nearest as nearest_word
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def check(job: Job, site: Site) -> tuple[Problem, ...]:
     if partition is not None:
         rules = (_time, _size, _gpus, _cores_and_memory)
         problems += [problem for rule in rules for problem in rule(job, site, partition)]
-    return tuple(problems)
+    return add_secrets(job, problems)
 
 
 def require(job: Job, site: Site) -> tuple[Problem, ...]:
@@ -42,7 +43,8 @@ def require(job: Job, site: Site) -> tuple[Problem, ...]:
     problems = check(job, site)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
-        raise InputError(f"{site.name} will not take job {job.name!r}:", problems=errors, hint="Nothing was sent.")
+        name = hide(job.name)
+        raise InputError(f"{site.name} will not take job {name!r}:", problems=errors, hint="Nothing was sent.")
     return problems
 
 
