@@ -41,6 +41,7 @@ PURE = {
     "jobs.values",
     "manifest",
     "privacy.gate",
+    "sbatch.directives",
     "sbatch.launch",
     "sbatch.prepare",
     "sbatch.quoting",

@@ -263,6 +263,16 @@ class Job(Spec, frozen=True, kw_only=True):
             yield Problem(key="chain.total", value=str(self.chain.total), rule=rule, nearest=near)
 
 
+def component_jobs(job: Job) -> tuple[Job, ...]:
+    """The further components, each as a job of its own."""
+    return tuple(
+        msgspec.structs.replace(
+            job, resources=component.resources, launch=component.launch, components=(), chain=None, after=None
+        )
+        for component in job.components
+    )
+
+
 def combination_problems(parts: dict[str, bool]) -> Iterator[Problem]:
     """What cannot be one job.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError
-from aifa_hpc.jobs.check import account_of, partition_of, require_open
+from aifa_hpc.jobs.check import partition_of, require_open
 from aifa_hpc.jobs.fit import Fit
+from aifa_hpc.jobs.plan import WHOLE, Part
+from aifa_hpc.jobs.spec import component_jobs
+from aifa_hpc.sbatch.directives import HETJOB, directives_of, job_directives
 from aifa_hpc.sbatch.launch import Export, launch_variables, program_words, srun_words
 from aifa_hpc.sbatch.quoting import Raw
-from aifa_hpc.units import Memory
 
 if TYPE_CHECKING:
     from aifa_hpc.jobs.spec import Job
@@ -25,11 +27,30 @@ class Placement:
         folder: The job's own folder; logs and the exit sentinel go there.
         token: The submission's token, put into the comment.
         name: The job's name in the queue, which contains the token.
+        after: Ids of the job's own parts that must have ended before.
+        links: For a chain, the folders of all its links in order.
     """
 
     folder: str
     token: str
     name: str
+    after: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """How one component of a heterogeneous job is started.
+
+    Attributes:
+        srun: Words of the launcher before the program.
+        program: Words of the program, container and its arguments included.
+        exports: Variables set inside each of its tasks.
+    """
+
+    srun: tuple[str, ...]
+    program: tuple[str, ...]
+    exports: tuple[Export, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +67,9 @@ class Prepared:
         program: Words of the program, container included.
         workers: Worker processes on each node, for torchrun.
         master_addr: Shell script that prints the rendezvous address of host ``$1``; empty for the name itself.
+        part: Which submission of the job this is.
+        batch_signal: Signal that the script itself gets and hands on to the program; empty for none.
+        components: Further components of a heterogeneous job, each with its own words and variables.
     """
 
     directives: tuple[tuple[str, str], ...]
@@ -57,15 +81,54 @@ class Prepared:
     program: tuple[str, ...]
     workers: int
     master_addr: str
+    part: Part = WHOLE
+    batch_signal: str = ""
+    components: tuple[Step, ...] = ()
 
 
-def prepare(job: Job, site: Site, placement: Placement | None = None) -> Prepared:
+def prepare(job: Job, site: Site, placement: Placement | None = None, part: Part = WHOLE) -> Prepared:
     """Decides everything the templates lay out.
+
+    Args:
+        job: Its dependencies name ids only.
+        site: Where it is to run.
+        placement: Where the submission lives; without one the script is for a person to submit.
+        part: Which of the job's submissions it is, see ``jobs.plan``.
 
     Raises:
         InputError: The site is a draft, or the job names no partition of it.
     """
     require_open(site)
+    fits = [_fit(job, site), *(_fit(one, site) for one in component_jobs(job))]
+    fit = fits[0]
+    exports, task_exports = _variables(fit)
+    runtime = site.container if job.container is not None else None
+    modules = [recipe for recipe in (site.modules, runtime.modules if runtime else None) if recipe is not None]
+    log = _log(part, placement)
+    first, *more = (_step(one, number if job.components else None, log) for number, one in enumerate(fits))
+    directives = [*directives_of(fit, placement), *job_directives(job, site, placement, part, f"{log}.out")]
+    for one in fits[1:]:
+        directives += [HETJOB, *directives_of(one, placement)]
+    said = {line.name for line in exports}
+    return Prepared(
+        directives=tuple(directives),
+        login_shell=bool(modules),
+        module_lines=tuple(_module_lines(modules)),
+        exports=(*exports, *_numbers(part)),
+        task_exports=task_exports,
+        srun=first.srun,
+        program=first.program,
+        workers=job.resources.gpus_per_node or 1,
+        master_addr=fit.shape.master_addr,
+        part=part,
+        batch_signal=job.signal.removeprefix("B:").partition("@")[0] if job.signal.startswith("B:") else "",
+        components=tuple(
+            replace(step, exports=tuple(line for line in step.exports if line.name not in said)) for step in more
+        ),
+    )
+
+
+def _fit(job: Job, site: Site) -> Fit:
     partition = partition_of(job, site)
     if partition is None:
         raise InputError(
@@ -76,57 +139,38 @@ def prepare(job: Job, site: Site, placement: Placement | None = None) -> Prepare
         raise InputError(f"{site.name} has no launch kind {job.launch.kind!r}; it has {', '.join(site.launch)}.")
     if job.container is not None and site.container is None:
         raise InputError(f"{site.name} runs no containers, and the job names the image {job.container.image}.")
-    fit = Fit(job=job, site=site, partition=partition)
-    exports, task_exports = _variables(fit)
-    runtime = site.container if job.container is not None else None
-    modules = [recipe for recipe in (site.modules, runtime.modules if runtime else None) if recipe is not None]
-    return Prepared(
-        directives=tuple(_directives(fit, placement)),
-        login_shell=bool(modules),
-        module_lines=tuple(_module_lines(modules)),
-        exports=exports,
-        task_exports=task_exports,
-        srun=srun_words(fit),
-        program=program_words(job, site),
-        workers=job.resources.gpus_per_node or 1,
-        master_addr=fit.shape.master_addr,
+    return Fit(job=job, site=site, partition=partition)
+
+
+def _step(fit: Fit, group: int | None, log: str) -> Step:
+    words = srun_words(fit)
+    if group is not None:
+        words = (words[0], f"--het-group={group}", *words[1:])
+    if fit.job.launch.log_per_rank:
+        # A requeued job would cut the logs of its first attempt off.
+        words = (*words, f"--output={log}.rank-%t.out", "--open-mode=append")
+    batch, task = _variables(fit)
+    program = (
+        (*program_words(fit.job, fit.site), *fit.job.launch.command) if group else program_words(fit.job, fit.site)
     )
+    return Step(srun=words, program=program, exports=(*batch, *task))
 
 
-def _directives(fit: Fit, placement: Placement | None) -> list[tuple[str, str]]:
-    asked = fit.job.resources
-    pairs = [
-        ("job-name", placement.name if placement else fit.job.name),
-        ("comment", f"aifa:{placement.token}" if placement else ""),
-        ("account", account_of(fit.job, fit.site)),
-        ("partition", asked.partition or fit.site.scheduler.default_partition or ""),
-        ("qos", asked.qos),
-        ("reservation", asked.reservation),
-        ("nodes", str(asked.nodes)),
-        ("ntasks-per-node", str(fit.tasks)),
-        ("cpus-per-task", str(fit.cpus)),
-        ("gpus-per-node", str(asked.gpus_per_node) if asked.gpus_per_node else ""),
-        _memory(fit),
-        ("time", str(asked.time)),
-        ("output", f"{placement.folder.replace('%', '%%')}/%j.out" if placement else "%x-%j.out"),
-        # A requeued job would cut its own log off without it.
-        ("open-mode", "append"),
-        ("chdir", fit.job.workdir or (placement.folder if placement else "")),
-    ]
-    return [(option, value) for option, value in pairs if value]
+def _log(part: Part, placement: Placement | None) -> str:
+    """Where output goes, without the ending; a % in a folder's name is doubled for Slurm."""
+    name = "%A_%a" if part.tasks else "%j"
+    return f"{placement.folder.replace('%', '%%')}/{name}" if placement else f"%x-{name}"
 
 
-def _memory(fit: Fit) -> tuple[str, str]:
-    node = fit.node
-    if fit.job.resources.memory is not None:
-        return "mem", str(fit.job.resources.memory)
-    if fit.site.memory_request == "never":
-        return "mem", ""
-    if fit.partition.whole_node:
-        return "mem", str(node.memory)
-    if node.gpus:
-        return "mem-per-gpu", str(Memory(node.memory.mib // node.gpus * 2**20))
-    return "mem-per-cpu", str(Memory(node.memory.mib // node.usable_cpus * 2**20))
+def _numbers(part: Part) -> tuple[Export, ...]:
+    if not part.tasks:
+        return ()
+    number = f'"$(({part.offset} + SLURM_ARRAY_TASK_ID))"' if part.offset else '"$SLURM_ARRAY_TASK_ID"'
+    note = "This task of the whole array, of which this job may be a part."
+    return (
+        Export(name="AIFA_ARRAY_TASK_ID", value=Raw(number), note=note),
+        Export(name="AIFA_ARRAY_TASK_COUNT", value=str(part.task_count)),
+    )
 
 
 def _module_lines(recipes: list[Modules]) -> list[tuple[str, ...]]:

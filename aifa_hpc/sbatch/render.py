@@ -15,16 +15,25 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from aifa_hpc.errors import InputError
+from aifa_hpc.jobs.plan import WHOLE, Part
 from aifa_hpc.sbatch.prepare import Placement, Prepared, prepare
 from aifa_hpc.sbatch.quoting import Raw, comment, quote, word
-from aifa_hpc.sbatch.reread import read_directives, write_directive
+from aifa_hpc.sbatch.reread import components_of, read_directives, write_directive
 
 if TYPE_CHECKING:
     from aifa_hpc.jobs.spec import Job
     from aifa_hpc.sites.model import Site
 
 
-def render(job: Job, site: Site, loader: jinja2.BaseLoader, *, version: str, placement: Placement | None = None) -> str:
+def render(
+    job: Job,
+    site: Site,
+    loader: jinja2.BaseLoader,
+    *,
+    version: str,
+    placement: Placement | None = None,
+    part: Part = WHOLE,
+) -> str:
     """The script.
 
     Args:
@@ -33,11 +42,12 @@ def render(job: Job, site: Site, loader: jinja2.BaseLoader, *, version: str, pla
         loader: Finds ``KIND.sbatch.j2``.
         version: Of this library, for the script's first comment.
         placement: Where the submission lives; without one the script is for a person to submit.
+        part: Which of the job's submissions it is, see ``jobs.plan``.
 
     Raises:
         InputError: The site is a draft, the template is broken, or it dropped or changed a directive.
     """
-    prepared = prepare(job, site, placement)
+    prepared = prepare(job, site, placement, part)
     environment = jinja2.Environment(
         loader=loader,
         autoescape=True,  # only for its marks: `finalize` quotes every expression for the shell, and marks it
@@ -82,11 +92,19 @@ def _template_line(error: BaseException) -> str:
 
 
 def _require_same(asked: tuple[tuple[str, str], ...], found: tuple[tuple[str, str], ...], name: str) -> None:
-    missing = [f"--{option}={value} is missing" for option, value in asked if (option, value) not in found]
-    wanted = dict(asked)
-    changed = [f"--{option}={value} is there" for option, value in found if wanted.get(option, value) != value]
+    groups, others = components_of(asked), components_of(found)
+    missing = [f"hetjob is there {len(others) - 1} times"] if len(groups) != len(others) else []
+    changed: list[str] = []
+    for group, other in zip(groups, others, strict=False):
+        wanted = dict(group)
+        missing += [f"{_shown(*pair)} is missing" for pair in group if pair not in other]
+        changed += [f"{_shown(*pair)} is there" for pair in other if wanted.get(*pair) != pair[1]]
     if missing or changed:
         raise InputError(
             f"template {name} does not carry what the job asks for: {'; '.join(missing + changed)}.",
             hint="Its first lines must be {% for pair in directives %}#SBATCH {{ pair | directive }}{% endfor %}.",
         )
+
+
+def _shown(option: str, value: str) -> str:
+    return f"--{option}={value}" if value else f"--{option}"

@@ -33,7 +33,9 @@ _SHORT = {
 
 
 def write_directive(option: str, value: str) -> str:
-    """``--option=value``, quoted where sbatch's own splitting would break it.
+    """``--option=value``, quoted where sbatch's own splitting would break it; ``--option`` when there is no value.
+
+    ``hetjob`` alone stands between the components of a heterogeneous job.
 
     Raises:
         InputError: The value holds a control character, a quote or a backslash, which no directive carries safely.
@@ -43,6 +45,8 @@ def write_directive(option: str, value: str) -> str:
             f"--{option} = {value!r}: a #SBATCH line cannot carry line breaks, quotes or backslashes;"
             " choose a value (or a folder) without them"
         )
+    if not value:
+        return option if option == "hetjob" else f"--{option}"
     return f"--{option}={value}" if _PLAIN.fullmatch(value) else f'--{option}="{value}"'
 
 
@@ -97,3 +101,14 @@ def _words(line: str) -> list[str]:
         words[len(words) - inside :] = [(words[-1] if inside else "") + text]
         inside = True
     return words
+
+
+def components_of(pairs: tuple[tuple[str, str], ...]) -> list[list[tuple[str, str]]]:
+    """The directives of each component of a heterogeneous job; of a plain one there is one."""
+    found: list[list[tuple[str, str]]] = [[]]
+    for pair in pairs:
+        if pair[0] == "hetjob":
+            found.append([])
+        else:
+            found[-1].append(pair)
+    return found
