@@ -10,6 +10,7 @@ was asked.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import jinja2
@@ -48,18 +49,7 @@ def render(
         InputError: The site is a draft, the template is broken, or it dropped or changed a directive.
     """
     prepared = prepare(job, site, placement, part)
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,  # only for its marks: `finalize` quotes every expression for the shell, and marks it
-        undefined=jinja2.StrictUndefined,
-        finalize=quote,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["comment"] = comment
-    environment.filters["word"] = word
-    environment.filters["directive"] = lambda pair: Raw(write_directive(*pair))
+    environment = _environment(loader)
     name = f"{job.launch.kind}.sbatch.j2"
     try:
         text = environment.get_template(name).render(
@@ -76,6 +66,27 @@ def render(
         raise InputError(f"template {name}{where}: {error}") from error
     _require_same(prepared.directives, read_directives(text), name)
     return text
+
+
+@functools.lru_cache(maxsize=8)
+def _environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
+    """One for each loader: compiling the templates costs a hundred times what rendering a script does.
+
+    A template that changed on disk is compiled again (Jinja's ``auto_reload``).
+    """
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,  # only for its marks: `finalize` quotes every expression for the shell, and marks it
+        undefined=jinja2.StrictUndefined,
+        finalize=quote,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["comment"] = comment
+    environment.filters["word"] = word
+    environment.filters["directive"] = lambda pair: Raw(write_directive(*pair))
+    return environment
 
 
 def _template_line(error: BaseException) -> str:
