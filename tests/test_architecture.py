@@ -54,6 +54,7 @@ PURE = {
     "slurm.parse",
     "slurm.records",
     "slurm.states",
+    "slurm.survey",
     "staging.geometry",
     "staging.location",
     "staging.plan",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aifa_hpc.cli.base import Command, current_output, read_job_file, site_option
+from aifa_hpc.cli.dryrun import dry_run as try_job
 from aifa_hpc.cli.quote import note_cost
 from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, AifaError, InputError
 
@@ -67,11 +68,16 @@ def render(job_file: Path, site: str, target: Path | None) -> None:
 @click.argument("job_file", type=_JOB_FILE)
 @site_option
 @click.option("--wait", is_flag=True, help="Follow the job to its end; the exit code then tells how it ended.")
-def submit(job_file: Path, site: str, wait: bool) -> int:
+@click.option("--dry-run", is_flag=True, help="Have SITE's own sbatch look at the script, and submit nothing.")
+def submit(job_file: Path, site: str, wait: bool, dry_run: bool) -> int:
     """Submit the job to SITE, exactly once."""
     from aifa_hpc.tracker.connection import connect  # noqa: PLC0415 - keeps `aifa --help` quick
 
     job, output = read_job_file(job_file), current_output()
+    if dry_run:
+        with connect(site) as connection:
+            try_job(job, connection.cluster)
+        return EXIT_DONE
     with connect(site) as connection:
         handle = connection.submit(job)
         note_cost(job, connection.cluster.site)
