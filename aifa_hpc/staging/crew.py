@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from aifa_hpc.staging.model import Found, Part, Partial, PartSum, Target
     from aifa_hpc.staging.progress import Progress
 
-AHEAD_BYTES = BLOCK
-"""What a lane may have asked for besides the part at hand."""
+AHEAD_BYTES = 2 * BLOCK
+"""What a lane may have asked for: the part at hand and the next, so that a source never waits for our question."""
 FLYING_BYTES = 8 * BLOCK
 """What a lane may have handed over that is not durable yet.
 
@@ -70,10 +70,11 @@ class FileWork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A part of a file that is to be carried."""
+    """A part of a file that is to be carried; ``attempt`` counts how often that was tried, from one."""
 
     work: FileWork
     part: Part
+    attempt: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,6 +242,7 @@ class _Worker:
         self._ahead: deque[tuple[Job, Reading]] = deque()
         self._ahead_bytes = 0
         self._flying: deque[_Flying] = deque()
+        self._redo: deque[Job] = deque()
         self._flying_bytes = 0
 
     def run(self) -> None:
@@ -263,12 +265,12 @@ class _Worker:
             # What flies may still land; an error in that does not hide the first one.
             with contextlib.suppress(AifaError):
                 while self._flying:
-                    self._land(again=False)
+                    self._land()
             raise
 
     def _ask_ahead(self) -> None:
         while self._ahead_bytes < AHEAD_BYTES and len(self._ahead) < AHEAD_JOBS:
-            job = self._crew.next_job(wait=False)
+            job = self._redo.popleft() if self._redo else self._crew.next_job(wait=False)
             if job is None:
                 return
             self._ask(job)
@@ -281,7 +283,12 @@ class _Worker:
         job, reading = self._ahead.popleft()
         self._ahead_bytes -= job.part.length
         feed = self._crew.feed(job, reading)
-        self._flying.append(_Flying(job=job, feed=feed, pending=self._hand_over(job, feed)))
+        try:
+            pending = self._hand_over(job, feed)
+        except DamagedError:
+            self._again(job, feed)
+            return
+        self._flying.append(_Flying(job=job, feed=feed, pending=pending))
         self._flying_bytes += job.part.length
         while self._flying_bytes > max(FLYING_BYTES, job.part.length) or len(self._flying) > AHEAD_JOBS:
             self._land()
@@ -292,19 +299,19 @@ class _Worker:
             return self._destination.store(work.target, feed)
         return self._destination.write(work.partial, job.part, feed)
 
-    def _land(self, *, again: bool = True) -> None:
+    def _land(self) -> None:
         flying = self._flying.popleft()
         self._flying_bytes -= flying.job.part.length
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                found = flying.pending.wait()
-                break
-            except DamagedError:
-                # Readings that were asked for ahead come first on a source's lane, so only a source that has none
-                # can be asked again in between; otherwise the error stands, and the next run sends the part again.
-                if attempt == ATTEMPTS or not again or self._ahead:
-                    raise
-                self._crew.taken_back(flying.feed)
-                feed = self._crew.feed(flying.job, self._source.read(flying.job.work.file.path, flying.job.part))
-                flying = _Flying(job=flying.job, feed=feed, pending=self._hand_over(flying.job, feed))
+        try:
+            found = flying.pending.wait()
+        except DamagedError:
+            self._again(flying.job, flying.feed)
+            return
         self._crew.acknowledged(flying, self._destination, found)
+
+    def _again(self, job: Job, feed: PartFeed) -> None:
+        """Sends what arrived damaged once more, or raises what is being handled when that was tried often enough."""
+        if job.attempt == ATTEMPTS:
+            raise  # noqa: PLE0704 - called while the error is handled
+        self._crew.taken_back(feed)
+        self._redo.append(replace(job, attempt=job.attempt + 1))
