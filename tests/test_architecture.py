@@ -48,6 +48,7 @@ PURE = {
     "sbatch.render",
     "sbatch.reread",
     "sites.model",
+    "sites.overrides",
     "sites.topology",
     "slurm.flows",
     "slurm.hostlist",

@@ -11,8 +11,9 @@
     host = "127.0.0.1"
     port = 2222
 
-Its keys are ``extends``, the name of a packaged profile, and those of :class:`aifa_hpc.sites.model.Access`. A profile
-is decoded when it is asked for, so one site costs one file.
+Its keys are ``extends``, the name of a packaged profile, and those of :class:`aifa_hpc.sites.model.Access`; its tables
+are the profile's own and override facts of it, see ``sites.overrides``. A profile is decoded when it is asked for, so
+one site costs one file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ import msgspec
 
 from aifa_hpc.errors import InputError, Problem
 from aifa_hpc.sites.model import Access, Fact, LaunchShape, Site
+from aifa_hpc.sites.overrides import TABLES, override
 from aifa_hpc.sites.strict import decode, nearest, show, unknown_key
 
 _PROFILES = Path(__file__).parent / "profiles"
@@ -222,10 +225,12 @@ def _overlay_problems(
         rule = f"must be a packaged profile: {', '.join(base)}"
         yield Problem(key=f"{key}.extends", value=show(parent), rule=rule, nearest=nearest(str(parent), base))
     yield from (
-        unknown_key(f"{key}.{name}", value, [*fields, "extends"])
+        unknown_key(f"{key}.{name}", value, [*fields, "extends", *TABLES])
         for name, value in table.items()
-        if name not in fields and name != "extends"
+        if name not in fields and name not in {"extends", *TABLES}
     )
+    if isinstance(parent, str) and parent in base:
+        yield from _override_problems(key, _tables(table), base[parent])
     known = {name: value for name, value in table.items() if name in fields}
     try:
         access = decode(known, Access, key, key=key)
@@ -239,9 +244,23 @@ def _overlay_problems(
         yield Problem(key=f"{key}.workdir", value=show(access.workdir), rule=rule)
 
 
+def _tables(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name in TABLES}
+
+
+def _override_problems(key: str, tables: dict[str, Any], parent: Site) -> Iterator[Problem]:
+    try:
+        site = override(parent, tables, key, key=key)
+    except InputError as error:
+        yield from error.problems
+        return
+    for problem in _dangling(site) if tables else ():
+        yield replace(problem, key=f"{key}.{problem.key}")
+
+
 def _overlaid(name: str, settings: dict[str, Any], base: Mapping[str, Site], label: str) -> Site:
-    parent = base[settings["extends"]]
-    changes = {key: value for key, value in settings.items() if key != "extends"}
+    parent = override(base[settings["extends"]], _tables(settings), label, key=f"sites.{name}")
+    changes = {key: value for key, value in settings.items() if key != "extends" and key not in TABLES}
     for key in ("ssh_config", "identity_file"):
         if changes.get(key):
             changes[key] = str(Path(changes[key]).expanduser())
