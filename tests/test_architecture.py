@@ -32,6 +32,7 @@ PURE = {
     "errors",
     "jobs.check",
     "jobs.decode",
+    "jobs.feature_check",
     "jobs.features",
     "jobs.fit",
     "jobs.plan",

@@ -7,12 +7,17 @@ queue, and some things no queue refuses: paths that compute nodes cannot see, GP
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError, Problem
+from aifa_hpc.jobs.feature_check import component_rules, feature_rules
 from aifa_hpc.jobs.fit import Fit
+from aifa_hpc.jobs.image import image_problems
+from aifa_hpc.jobs.kinds import kind_problems
 from aifa_hpc.jobs.quote import waste
 from aifa_hpc.jobs.secrets import add_secrets, hide
+from aifa_hpc.jobs.spec import component_jobs
 from aifa_hpc.sites.strict import nearest as nearest_word
 
 if TYPE_CHECKING:
@@ -25,12 +30,21 @@ if TYPE_CHECKING:
 
 def check(job: Job, site: Site) -> tuple[Problem, ...]:
     """Everything that is wrong with a job on a site, errors and warnings."""
+    problems = [*_component(job, site, alone=not job.components), *feature_rules(job, site, partition_of(job, site))]
+    for number, component in enumerate(component_jobs(job)):
+        found = _component(component, site, alone=False)
+        own = [problem for problem in found if problem.key.startswith(("resources.", "launch."))]
+        problems += [replace(problem, key=f"components[{number}].{problem.key}") for problem in own]
+    return add_secrets(job, problems)
+
+
+def _component(job: Job, site: Site, *, alone: bool) -> list[Problem]:
     partition = partition_of(job, site)
     problems = [*_partition(job, site), *_account(job, site), *_qos(job, site), *_paths(job, site), *_launch(job, site)]
     if partition is not None:
-        rules = (_time, _size, _gpus, _cores_and_memory)
+        rules = (_time, _size, _gpus, _cores_and_memory, image_problems)
         problems += [problem for rule in rules for problem in rule(job, site, partition)]
-    return add_secrets(job, problems)
+    return [*problems, *kind_problems(job), *component_rules(job, alone=alone)]
 
 
 def require(job: Job, site: Site) -> tuple[Problem, ...]:
@@ -257,7 +271,7 @@ def _paths(job: Job, site: Site) -> Iterator[Problem]:
         (f"sites.{site.name}.workdir", site.access.workdir, site.path_roots, "error"),
     ]
     if job.container is None:
-        program, *words = job.launch.command
+        program, *words = job.launch.command or ("bash",)
         paths.append(("launch.command", program, (*site.path_roots, *_SYSTEM), "error"))
         paths += [("launch.command", word, (*site.path_roots, *_SYSTEM), "warning") for word in words]
     else:
