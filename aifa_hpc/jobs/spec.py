@@ -10,7 +10,7 @@ The job file::
     time = "00:30:00"
     account = "project_465000001"
     [launch]
-    kind = "srun"                      # command | srun | torchrun
+    kind = "srun"                      # command | srun | mpi | torchrun | ray | dask | interactive
     command = ["python", "train.py"]
     [container]
     image = "/appl/local/laifs/containers/some.sif"
@@ -38,7 +38,7 @@ The same in Python, where times and memory may be written as the file writes the
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -57,15 +57,15 @@ from aifa_hpc.jobs.values import (
     refuse,
     show_list,
 )
+from aifa_hpc.sites.launching import KINDS, LaunchKind
 from aifa_hpc.sites.strict import show
 from aifa_hpc.units import Memory, Walltime, parse_memory, parse_walltime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LaunchKind = Literal["command", "srun", "torchrun"]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
+_MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/:=@-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # sbatch(1) --constraint: features joined by & and |, counted with *, grouped by ( ) and [ ].
 _CONSTRAINT = re.compile(r"[A-Za-z0-9_([][A-Za-z0-9_.:&|*()\[\]+-]*", re.ASCII)
@@ -135,12 +135,14 @@ class Launch(Spec, frozen=True, kw_only=True):
 
     Attributes:
         kind: ``command`` runs it once on the first node, ``srun`` as one task per GPU (or as ``tasks_per_node`` says),
-            ``torchrun`` as one elastic agent per node.
-        command: Program and arguments, never a shell line. For ``torchrun``: what follows torchrun's own options.
+            ``mpi`` likewise but with ranks from MPI alone, ``torchrun`` as one elastic agent per node; ``ray`` and
+            ``dask`` run it once, when their daemons on all nodes have joined; ``interactive`` is for ``salloc``.
+        command: Program and arguments, never a shell line. For ``torchrun``: what follows torchrun's own options. For
+            ``interactive`` it may be left out and is a shell.
         log_per_rank: Each rank writes a log of its own, ``JOBID.rank-N.out`` beside the job's.
     """
 
-    command: tuple[str, ...]
+    command: tuple[str, ...] = ()
     kind: LaunchKind = "command"
     log_per_rank: bool = False
 
@@ -148,8 +150,8 @@ class Launch(Spec, frozen=True, kw_only=True):
         refuse("launch", self._problems())
 
     def _problems(self) -> Iterator[Problem]:
-        if self.kind not in get_args(LaunchKind):
-            kinds = ", ".join(get_args(LaunchKind))
+        if self.kind not in KINDS:
+            kinds = ", ".join(KINDS)
             yield Problem(key="kind", value=show(self.kind), rule=f"must be one of {kinds}", nearest="command")
         yield from check_flag("log_per_rank", self.log_per_rank)
         words: object = self.command
@@ -159,6 +161,8 @@ class Launch(Spec, frozen=True, kw_only=True):
             yield Problem(key="command", value=show(words), rule=rule, nearest=show_list(split))
             return
         msgspec.structs.force_setattr(self, "command", tuple(words))
+        if not words and self.kind == "interactive":
+            return
         if not words or words[0] == "":
             rule = "is empty; it needs at least a program"
             yield Problem(key="command", value=show_list(words), rule=rule, nearest=show_list(["python", "train.py"]))
@@ -217,6 +221,7 @@ class Job(Spec, frozen=True, kw_only=True):
         resources: What it asks for.
         launch: How it starts.
         container: The image it runs in, if any.
+        modules: Environment modules to load after the site's own, in this order.
         env: Variables, literally; they win over the site's presets.
         workdir: Absolute folder on the site the program starts in; by default the job's own folder.
         array: The same job many times.
@@ -233,6 +238,7 @@ class Job(Spec, frozen=True, kw_only=True):
     resources: Resources
     launch: Launch
     container: Container | None = None
+    modules: tuple[str, ...] = ()
     env: dict[str, str] = {}  # noqa: RUF012 - msgspec gives each job an empty one of its own
     workdir: str = ""
     array: Array | None = None
@@ -250,6 +256,7 @@ class Job(Spec, frozen=True, kw_only=True):
     def _problems(self) -> Iterator[Problem]:
         yield from job_problems(self.name, self.env, self.workdir)
         yield from feature_problems(self.signal, self.requeue)
+        yield from self._module_problems()
         components: object = self.components
         if isinstance(components, (list, tuple)):
             msgspec.structs.force_setattr(self, "components", tuple(components))
@@ -261,6 +268,18 @@ class Job(Spec, frozen=True, kw_only=True):
             rule = f"makes {links} links of {self.resources.time}, and a chain has {MAX_LINKS} at most"
             near = str(Walltime(self.resources.time.seconds * MAX_LINKS))
             yield Problem(key="chain.total", value=str(self.chain.total), rule=rule, nearest=near)
+
+    def _module_problems(self) -> Iterator[Problem]:
+        modules: object = self.modules
+        if isinstance(modules, str) or not isinstance(modules, (list, tuple)):
+            near = show_list([modules]) if isinstance(modules, str) else ""
+            yield Problem(key="modules", value=show(modules), rule="must be a list of module names", nearest=near)
+            return
+        msgspec.structs.force_setattr(self, "modules", tuple(modules))
+        for name in modules:
+            if not isinstance(name, str) or not _MODULE.fullmatch(name):
+                rule = "a module's name is letters, digits and . _ + / : = @ - only, beginning with a letter or digit"
+                yield Problem(key="modules", value=show(name), rule=rule)
 
 
 def component_jobs(job: Job) -> tuple[Job, ...]:

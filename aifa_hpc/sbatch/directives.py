@@ -52,6 +52,8 @@ def job_directives(job: Job, site: Site, placement: Placement | None, part: Part
     Raises:
         InputError: A dependency is a token, which only a connection turns into an id.
     """
+    if job.launch.kind == "interactive":  # a terminal: no log, no folder of its own
+        return [("chdir", job.workdir)] if job.workdir else []
     dependency = dependencies(job, placement.after if placement else ())
     limit = f"%{part.limit}" if part.limit else ""
     mail = job.mail if job.mail is not None and site.scheduler.mail else None

@@ -11,12 +11,13 @@ from aifa_hpc.jobs.fit import Fit
 from aifa_hpc.jobs.plan import WHOLE, Part
 from aifa_hpc.jobs.spec import component_jobs
 from aifa_hpc.sbatch.directives import HETJOB, directives_of, job_directives
-from aifa_hpc.sbatch.launch import Export, launch_variables, program_words, srun_words
+from aifa_hpc.sbatch.environment import modules_of, variables_of
+from aifa_hpc.sbatch.launch import Export, program_words, srun_words, torchrun_options
 from aifa_hpc.sbatch.quoting import Raw
 
 if TYPE_CHECKING:
     from aifa_hpc.jobs.spec import Job
-    from aifa_hpc.sites.model import Modules, Site, Variable
+    from aifa_hpc.sites.model import Site
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +66,12 @@ class Prepared:
         task_exports: Variables set inside each task, on its own node.
         srun: Words of the launcher before the program.
         program: Words of the program, container included.
+        node_exports: Those of them that hold for all that runs on a node, and not for one task.
         workers: Worker processes on each node, for torchrun.
+        torchrun_options: Further words for torchrun.
+        tasks: Tasks on each node.
+        cpus: Cores of each task.
+        join_seconds: Longest time that an engine's daemons may take to find each other.
         master_addr: Shell script that prints the rendezvous address of host ``$1``; empty for the name itself.
         part: Which submission of the job this is.
         batch_signal: Signal that the script itself gets and hands on to the program; empty for none.
@@ -81,6 +87,11 @@ class Prepared:
     program: tuple[str, ...]
     workers: int
     master_addr: str
+    node_exports: tuple[Export, ...] = ()
+    torchrun_options: tuple[str, ...] = ()
+    tasks: int = 1
+    cpus: int = 1
+    join_seconds: int = 0
     part: Part = WHOLE
     batch_signal: str = ""
     components: tuple[Step, ...] = ()
@@ -101,24 +112,27 @@ def prepare(job: Job, site: Site, placement: Placement | None = None, part: Part
     require_open(site)
     fits = [_fit(job, site), *(_fit(one, site) for one in component_jobs(job))]
     fit = fits[0]
-    exports, task_exports = _variables(fit)
-    runtime = site.container if job.container is not None else None
-    modules = [recipe for recipe in (site.modules, runtime.modules if runtime else None) if recipe is not None]
+    variables, modules = variables_of(fit), modules_of(job, site)
     log = _log(part, placement)
     first, *more = (_step(one, number if job.components else None, log) for number, one in enumerate(fits))
     directives = [*directives_of(fit, placement), *job_directives(job, site, placement, part, f"{log}.out")]
     for one in fits[1:]:
         directives += [HETJOB, *directives_of(one, placement)]
-    said = {line.name for line in exports}
+    said = {line.name for line in variables.batch}
     return Prepared(
         directives=tuple(directives),
         login_shell=bool(modules),
-        module_lines=tuple(_module_lines(modules)),
-        exports=(*exports, *_numbers(part)),
-        task_exports=task_exports,
+        module_lines=modules,
+        exports=(*variables.batch, *_numbers(part)),
+        task_exports=(*variables.task, *variables.node),
+        node_exports=variables.node,
         srun=first.srun,
         program=first.program,
         workers=job.resources.gpus_per_node or 1,
+        torchrun_options=torchrun_options(fit),
+        tasks=fit.tasks,
+        cpus=fit.cpus,
+        join_seconds=fit.shape.join_seconds,
         master_addr=fit.shape.master_addr,
         part=part,
         batch_signal=job.signal.removeprefix("B:").partition("@")[0] if job.signal.startswith("B:") else "",
@@ -149,11 +163,11 @@ def _step(fit: Fit, group: int | None, log: str) -> Step:
     if fit.job.launch.log_per_rank:
         # A requeued job would cut the logs of its first attempt off.
         words = (*words, f"--output={log}.rank-%t.out", "--open-mode=append")
-    batch, task = _variables(fit)
+    variables = variables_of(fit)
     program = (
         (*program_words(fit.job, fit.site), *fit.job.launch.command) if group else program_words(fit.job, fit.site)
     )
-    return Step(srun=words, program=program, exports=(*batch, *task))
+    return Step(srun=words, program=program, exports=(*variables.batch, *variables.task, *variables.node))
 
 
 def _log(part: Part, placement: Placement | None) -> str:
@@ -171,40 +185,3 @@ def _numbers(part: Part) -> tuple[Export, ...]:
         Export(name="AIFA_ARRAY_TASK_ID", value=Raw(number), note=note),
         Export(name="AIFA_ARRAY_TASK_COUNT", value=str(part.task_count)),
     )
-
-
-def _module_lines(recipes: list[Modules]) -> list[tuple[str, ...]]:
-    lines: list[tuple[str, ...]] = []
-    if any(recipe.purge for recipe in recipes):
-        lines.append(("module", "purge"))
-    lines += [("module", "use", folder) for recipe in recipes for folder in recipe.use]
-    lines += [("module", "load", name) for recipe in recipes for name in recipe.load]
-    return lines
-
-
-def _variables(fit: Fit) -> tuple[tuple[Export, ...], tuple[Export, ...]]:
-    job = fit.job
-    batch: list[Export] = []
-    task: list[Export] = []
-    for name, preset in fit.site.variables.items():
-        if not _applies(preset, job):
-            continue
-        if name in job.env:
-            batch.append(Export(name=name, value=job.env[name], note=f"yours, in place of {preset.value}"))
-            continue
-        why = preset.note or preset.source
-        line = Export(name=name, value=Raw(f'"{preset.value}"'), note=why, folder=preset.folder)
-        (task if preset.per_task and job.launch.kind != "command" else batch).append(line)
-    said = {line.name for line in batch if line.name in job.env}
-    launch = [line for line in launch_variables(fit) if line.name not in {preset.name for preset in batch}]
-    for line in launch:
-        if line.name in job.env and line.name not in said:
-            note = f"yours, in place of {line.value.strip(chr(34))}"
-            batch.append(Export(name=line.name, value=job.env[line.name], note=note))
-            said.add(line.name)
-    batch += [Export(name=name, value=value) for name, value in job.env.items() if name not in said]
-    return tuple(batch), (*(line for line in launch if line.name not in job.env), *task)
-
-
-def _applies(preset: Variable, job: Job) -> bool:
-    return job.launch.kind in preset.kinds and (job.resources.gpus_per_node > 0 or not preset.gpu_only)

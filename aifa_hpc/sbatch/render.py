@@ -19,7 +19,7 @@ from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.plan import WHOLE, Part
 from aifa_hpc.sbatch.prepare import Placement, Prepared, prepare
 from aifa_hpc.sbatch.quoting import Raw, comment, quote, word
-from aifa_hpc.sbatch.reread import components_of, read_directives, write_directive
+from aifa_hpc.sbatch.reread import components_of, read_directives, read_salloc, write_directive
 
 if TYPE_CHECKING:
     from aifa_hpc.jobs.spec import Job
@@ -64,7 +64,8 @@ def render(
     except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, UnicodeError) as error:
         where = f", {_template_line(error)}" if _template_line(error) else ""
         raise InputError(f"template {name}{where}: {error}") from error
-    _require_same(prepared.directives, read_directives(text), name)
+    found = read_salloc(text) if job.launch.kind == "interactive" else read_directives(text)
+    _require_same(prepared.directives, found, name)
     return text
 
 
@@ -86,6 +87,7 @@ def _environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
     environment.filters["comment"] = comment
     environment.filters["word"] = word
     environment.filters["directive"] = lambda pair: Raw(write_directive(*pair))
+    environment.filters["option"] = lambda pair: f"--{pair[0]}={pair[1]}" if pair[1] else f"--{pair[0]}"
     return environment
 
 

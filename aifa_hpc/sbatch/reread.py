@@ -9,6 +9,7 @@ sbatch(1) tells only where reading stops.
 from __future__ import annotations
 
 import re
+import shlex
 
 from aifa_hpc.errors import InputError
 
@@ -65,6 +66,14 @@ def read_directives(script: str) -> tuple[tuple[str, str], ...]:
         elif line.strip() and not line.lstrip().startswith("#"):
             break
     return tuple(pairs)
+
+
+def read_salloc(lines: str) -> tuple[tuple[str, str], ...]:
+    """The ``(option, value)`` pairs of the line that begins with ``salloc``, split as a POSIX shell does."""
+    for line in lines.split("\n"):
+        if line.startswith("salloc "):
+            return tuple(_options(shlex.split(line)[1:]))
+    return ()
 
 
 def _options(words: list[str]) -> list[tuple[str, str]]:

@@ -29,14 +29,13 @@ from typing import Any
 import msgspec
 
 from aifa_hpc.errors import InputError, Problem
-from aifa_hpc.sites.model import Access, Fact, LaunchShape, Site
+from aifa_hpc.sites.model import KINDS, Access, Fact, LaunchShape, Site
 from aifa_hpc.sites.overrides import TABLES, override
 from aifa_hpc.sites.strict import decode, nearest, show, unknown_key
 
 _PROFILES = Path(__file__).parent / "profiles"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _LIKE = 0.6  # difflib's own measure of "close"; a name of one's own is no slip of a profile's
-_LAUNCH_KINDS = ("command", "srun", "torchrun")
 _HOLES = re.compile(r"\{(?!account\}|user\})[^}]*\}?")
 
 
@@ -297,7 +296,7 @@ def _dangling(site: Site) -> Iterator[Problem]:
         uses += [("scheduler.default_partition", site.scheduler.default_partition, site.partitions)]
     if site.scheduler.default_qos is not None:
         uses += [("scheduler.default_qos", site.scheduler.default_qos, site.qos)]
-    kinds: Mapping[str, LaunchShape | None] = dict.fromkeys(_LAUNCH_KINDS)
+    kinds: Mapping[str, LaunchShape | None] = dict.fromkeys(KINDS)
     uses += [(f"launch.{name}", name, kinds) for name in site.launch]
     for key, used, choices in uses:
         if used not in choices:

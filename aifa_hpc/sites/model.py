@@ -7,38 +7,52 @@ Only :class:`Access` is the user's own and may be overridden in ``sites.toml``.
 
 from __future__ import annotations
 
-import datetime as dt  # noqa: TC003 - msgspec reads annotations at run time
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from aifa_hpc.sites.facts import Count, Fact, Status, Table
+from aifa_hpc.sites.launching import (
+    KINDS,
+    ContainerRuntime,
+    Image,
+    LaunchKind,
+    LaunchShape,
+    Modules,
+    Variable,
+)
 from aifa_hpc.units import ByteSize, Memory, Walltime  # noqa: TC001 - msgspec reads annotations at run time
 
-Status: TypeAlias = Literal["verified", "unverified", "conflict"]
+__all__ = [
+    "KINDS",
+    "Access",
+    "Area",
+    "BillingRule",
+    "ContainerRuntime",
+    "Count",
+    "Fact",
+    "HostKey",
+    "Image",
+    "LaunchKind",
+    "LaunchShape",
+    "Login",
+    "Modules",
+    "NodeType",
+    "ObjectStore",
+    "Partition",
+    "Port",
+    "Qos",
+    "Reservation",
+    "Scheduler",
+    "Site",
+    "Status",
+    "Table",
+    "TransportKind",
+    "Variable",
+]
+
 TransportKind: TypeAlias = Literal["openssh", "fabric", "local", "embedded"]
-LaunchKind: TypeAlias = Literal["command", "srun", "torchrun"]
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A TOML table: immutable, and an unknown key in it is an error."""
-
-
-class Fact(Table, frozen=True, kw_only=True):
-    """A table that somebody published.
-
-    Attributes:
-        source: Where it is written, for a person to look up.
-        checked_on: The day it was last compared with that source.
-        status: ``verified``, ``unverified`` (no public text confirms it) or ``conflict`` (sources disagree).
-        note: What a reader must know, above all the other side of a conflict.
-    """
-
-    source: str
-    checked_on: dt.date
-    status: Status = "verified"
-    note: str = ""
 
 
 class Access(Table, frozen=True, kw_only=True):
@@ -248,34 +262,6 @@ class ObjectStore(Fact, frozen=True, kw_only=True):
     objects_per_bucket: Count | None = None
 
 
-class Modules(Fact, frozen=True, kw_only=True):
-    """Environment modules a job starts with, in the order purge, use, load."""
-
-    purge: bool = False
-    use: tuple[str, ...] = ()
-    load: tuple[str, ...] = ()
-
-
-class ContainerRuntime(Fact, frozen=True, kw_only=True):
-    """How the site runs a container.
-
-    Attributes:
-        runtime: Program name.
-        run: Words before the image.
-        images: Folder of images the site keeps, empty when there is none.
-        bind: Binds that are always needed.
-        modules: What to load before, on top of the site's modules.
-        forward_env: Prefix that carries a variable into the container (``APPTAINERENV_``).
-    """
-
-    runtime: str
-    run: tuple[str, ...]
-    images: str = ""
-    bind: tuple[str, ...] = ()
-    modules: Modules | None = None
-    forward_env: str = ""
-
-
 class BillingRule(Fact, frozen=True, kw_only=True):
     """What an hour costs: ``rate`` by nodes, or ``rate`` by the largest of the three shares.
 
@@ -298,43 +284,6 @@ class BillingRule(Fact, frozen=True, kw_only=True):
     min_shares: Count = 1
 
 
-class Variable(Fact, frozen=True, kw_only=True):
-    """An environment variable the site wants; the user's own value wins.
-
-    Attributes:
-        value: As the shell takes it between double quotes, so ``$SLURM_JOB_ID`` is expanded in the job.
-        kinds: Launch kinds it applies to.
-        gpu_only: Only on nodes with GPUs.
-        per_task: Set inside each task, on its own node, instead of in the batch script.
-        folder: The value is a folder that must exist: made (mode 0700) where the variable is set.
-    """
-
-    value: str
-    kinds: tuple[LaunchKind, ...] = ("command", "srun", "torchrun")
-    gpu_only: bool = True
-    per_task: bool = False
-    folder: bool = False
-
-
-class LaunchShape(Fact, frozen=True, kw_only=True):
-    """How the site wants one launch kind.
-
-    Attributes:
-        options: Words after ``srun``.
-        bind: ``masks`` binds local rank i to the cores beside GPU i (whole nodes only), ``none`` adds nothing.
-        gpu_variable: Variable that hands local rank i its GPU i; empty leaves visibility alone.
-        tasks_per_gpu: Tasks for each GPU; 0 is one task for each node.
-        master_addr: POSIX shell script, run as ``sh -c SCRIPT NAME HOST``, that prints the rendezvous address of the
-            host name in ``$1`` and fails when there is none; empty means that the host name itself is the address.
-    """
-
-    options: tuple[str, ...] = ()
-    bind: Literal["masks", "none"] = "none"
-    gpu_variable: str = ""
-    tasks_per_gpu: Count = 0
-    master_addr: str = ""
-
-
 class Site(Table, frozen=True, kw_only=True):
     """A machine and how to reach it.
 
@@ -353,17 +302,18 @@ class Site(Table, frozen=True, kw_only=True):
     access: Access = Access()
     scheduler: Scheduler
     login: Login
-    nodes: dict[str, NodeType] = {}
-    partitions: dict[str, Partition] = {}
-    qos: dict[str, Qos] = {}
-    reservations: dict[str, Reservation] = {}
-    areas: dict[str, Area] = {}
-    object_stores: dict[str, ObjectStore] = {}
+    nodes: dict[str, NodeType] = msgspec.field(default_factory=dict)
+    partitions: dict[str, Partition] = msgspec.field(default_factory=dict)
+    qos: dict[str, Qos] = msgspec.field(default_factory=dict)
+    reservations: dict[str, Reservation] = msgspec.field(default_factory=dict)
+    areas: dict[str, Area] = msgspec.field(default_factory=dict)
+    object_stores: dict[str, ObjectStore] = msgspec.field(default_factory=dict)
     modules: Modules | None = None
     container: ContainerRuntime | None = None
-    billing: dict[str, BillingRule] = {}
-    variables: dict[str, Variable] = {}
-    launch: dict[str, LaunchShape] = {}
+    images: dict[str, Image] = msgspec.field(default_factory=dict)
+    billing: dict[str, BillingRule] = msgspec.field(default_factory=dict)
+    variables: dict[str, Variable] = msgspec.field(default_factory=dict)
+    launch: dict[str, LaunchShape] = msgspec.field(default_factory=dict)
     path_roots: tuple[str, ...] = ()
     memory_request: Literal["always", "never"] = "never"
 

@@ -1,0 +1,97 @@
+"""Which machine an image is for: read from its first bytes or known by its name, and what a site says against it.
+
+A Singularity image (SIF) begins with a launch script of 32 bytes, a magic of 10, its version and the code of its
+processor, 3 bytes each (package ``sif`` of Sylabs and Apptainer, ``pkg/sif/sif.go`` and ``arch.go``). An unpacked image
+is a folder, so a program in it is read: an ELF file names its machine at byte 18 (elf(5), ``e_machine``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from aifa_hpc.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.sites.model import Image, NodeType, Partition, Site
+
+HEAD = 64
+"""Bytes at the beginning of a file that :func:`machine_of` needs."""
+
+_SIF_MAGIC = slice(32, 42)
+_SIF_ARCH = slice(45, 47)
+_SIF_MACHINES = {b"01": "386", b"02": "x86_64", b"03": "arm", b"04": "aarch64", b"05": "ppc64", b"06": "ppc64le"}
+_ELF_MACHINE = slice(18, 20)
+_ELF_MACHINES = {3: "386", 21: "ppc64", 40: "arm", 62: "x86_64", 183: "aarch64"}
+_BIG_ENDIAN = 2  # elf(5), EI_DATA at byte 5: ELFDATA2MSB
+_GPU_SOFTWARE = {"AMD": "rocm", "NVIDIA": "cuda"}
+
+
+def machine_of(head: bytes) -> str:
+    """The processor a SIF image or an ELF program is for.
+
+    Args:
+        head: The first :data:`HEAD` bytes of the file; fewer tell less.
+
+    Returns:
+        ``x86_64``, ``aarch64`` or another name; empty when the bytes do not tell.
+    """
+    if head[_SIF_MAGIC] == b"SIF_MAGIC\0":
+        return _SIF_MACHINES.get(head[_SIF_ARCH], "")
+    if head.startswith(b"\x7fELF") and len(head) >= _ELF_MACHINE.stop:
+        order = "big" if head[5] == _BIG_ENDIAN else "little"
+        return _ELF_MACHINES.get(int.from_bytes(head[_ELF_MACHINE], order), "")  # type: ignore[arg-type] # one of two
+    return ""
+
+
+def images_of(job: Job, site: Site) -> dict[str, Image]:
+    """What the site's profile knows of the job's image, by key; several may tell something each."""
+    if job.container is None:
+        return {}
+    name = job.container.image.rsplit("/", 1)[-1]
+    return {key: image for key, image in site.images.items() if re.search(image.pattern, name)}
+
+
+def image_problems(job: Job, site: Site, partition: Partition) -> Iterator[Problem]:
+    """Images for another processor or another maker's GPUs, and variables that do harm in this one."""
+    if job.container is None:
+        return
+    node = site.nodes[partition.node]
+    for key, image in images_of(job, site).items():
+        source = f"{image.source}; profile {site.name}, images.{key}"
+        if image.arch and image.arch != node.arch:
+            yield _wrong_machine(job.container.image, image.arch, node, source)
+        wanted = _GPU_SOFTWARE.get(node.gpu_model.partition(" ")[0], "")
+        if image.gpu and wanted and image.gpu != wanted:
+            rule = f"is an image for {image.gpu.upper()}, and nodes of this partition have {node.gpu_model}"
+            nearest = f"an image with {wanted.upper()}"
+            yield Problem(key="container.image", value=job.container.image, rule=rule, nearest=nearest, source=source)
+        for variable in image.avoid:
+            if variable in job.env:
+                rule = f"does harm in this image ({image.versions}): {image.note}"
+                value = job.env[variable]
+                yield Problem(key=f"env.{variable}", value=value, rule=rule, source=source, severity="warning")
+
+
+def head_problems(job: Job, site: Site, partition: Partition, head: bytes) -> Iterator[Problem]:
+    """An image whose own first bytes name another processor than the partition's nodes have.
+
+    Args:
+        job: It runs in a container.
+        site: Where it is to run.
+        partition: Of that site.
+        head: The first :data:`HEAD` bytes of its image, or of a program in it.
+    """
+    node, machine = site.nodes[partition.node], machine_of(head)
+    if job.container is not None and machine and machine != node.arch:
+        yield _wrong_machine(job.container.image, machine, node, "the file's own header")
+
+
+def _wrong_machine(image: str, machine: str, node: NodeType, source: str) -> Problem:
+    rule = f"is an image for {machine}, and nodes of this partition are {node.arch}: nothing in it would start"
+    return Problem(
+        key="container.image", value=image, rule=rule, nearest=f"an image built for {node.arch}", source=source
+    )
