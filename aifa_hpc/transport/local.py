@@ -75,7 +75,8 @@ def exchange(argv: tuple[str, ...], stdin: bytes, timeout: float, env: Mapping[s
             stdout, stderr = _leftovers(process)
             return Exchange(exit_code=None, stdout=stdout, stderr=stderr)
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            if process.returncode is None:  # else it was waited for, and its number may be somebody else's by now
+                os.killpg(process.pid, signal.SIGKILL)
             raise
     code = process.returncode if process.returncode >= 0 else 128 - process.returncode
     return Exchange(exit_code=code, stdout=stdout, stderr=stderr)

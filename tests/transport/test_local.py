@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+from typing import TYPE_CHECKING
+
 import pytest
 
 from aifa_hpc.command import Command, shell
 from aifa_hpc.errors import NotSentError
 from aifa_hpc.testing.transport import TransportContract
 from aifa_hpc.transport.local import LocalTransport, exchange
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 @pytest.fixture
@@ -37,3 +43,19 @@ def test_a_child_that_left_the_group_does_not_hold_up_a_timeout() -> None:
     script = "printf early; setsid sleep 4 & sleep 30"
     done = exchange(("sh", "-c", script), b"", 0.5)
     assert (done.exit_code, done.stdout) == (None, b"early")
+
+
+def test_an_interrupt_stays_one_when_the_program_ends_on_it() -> None:
+    """^C reaches the caller also where the program is gone by then and there is nothing to kill."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number, frame)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            exchange(("sleep", "0.3"), b"", 10)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
