@@ -3,7 +3,7 @@
 ::
 
     AifaError                       exit code
-    ├── InputError               2  yours: a job, a location, an option, a configuration file
+    ├── InputError               2  yours: a job, a location, an option, a file or folder of the program's own
     │   └── ParseError           2  a text that is not of its format
     ├── SiteError                3  the cluster's: a command answered with a refusal
     ├── TransportError           3  the wire's
@@ -11,6 +11,7 @@
     │   │   └── HostKeyError     3  the server is not who we know; never retried
     │   └── OutcomeUnknownError  4  sent, then silence: may have run
     ├── SubmissionUnknownError   4  a job may or may not exist; settle it by its token
+    ├── OutputLostError          4  it was done, but what became of it could not be said
     ├── JobFailedError           1  the job ended, and not well
     └── TransferError            1  bytes did not arrive, or not as they were
 
@@ -78,7 +79,10 @@ class AifaError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         self.message = message
         self.hint = hint
-        super().__init__(f"{message} {hint}".rstrip() if hint else message)
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
 
 
 class InputError(AifaError):
@@ -88,8 +92,13 @@ class InputError(AifaError):
 
     def __init__(self, message: str, *, hint: str = "", problems: Iterable[Problem] = ()) -> None:
         self.problems = tuple(problems)
-        lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        super().__init__(message + lines, hint=f"\n{hint}" if lines and hint else hint)
+        super().__init__(message, hint=hint)
+
+    def __str__(self) -> str:
+        if not self.problems:
+            return super().__str__()
+        lines = (self.message, *(f"  - {problem}" for problem in self.problems), self.hint)
+        return "\n".join(filter(None, lines))
 
 
 class ParseError(InputError, ValueError):
@@ -155,6 +164,12 @@ class SubmissionUnknownError(AifaError):
     def __init__(self, message: str, *, token: str, hint: str = "") -> None:
         self.token = token
         super().__init__(message, hint=hint)
+
+
+class OutputLostError(AifaError):
+    """What a command found could not be written to where its output goes."""
+
+    exit_code = EXIT_UNKNOWN
 
 
 class JobFailedError(AifaError):
