@@ -6,12 +6,13 @@ answer down for all.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import secrets
 from typing import TYPE_CHECKING
 
-from aifa_hpc.errors import NotSentError, SiteError, SubmissionUnknownError
+from aifa_hpc.errors import AifaError, InputError, NotSentError, SiteError, SubmissionUnknownError
 from aifa_hpc.slurm.flows import SUBMIT_TIMEOUT, Ticket
 from aifa_hpc.tracker.events import NOT_SENT, REFUSED, SUBMITTING, UNKNOWN, Status, merge
 from aifa_hpc.tracker.schedule import interval
@@ -30,6 +31,13 @@ _TOKEN_LENGTH = 12  # 60 bits
 
 _ORPHANED = datetime.timedelta(seconds=2 * SUBMIT_TIMEOUT)
 """Age at which a row that is still SUBMITTING was left behind by a process that died."""
+
+_OUTCOMES: dict[type[BaseException], str] = {
+    SiteError: REFUSED,
+    NotSentError: NOT_SENT,
+    SubmissionUnknownError: UNKNOWN,
+    KeyboardInterrupt: UNKNOWN,
+}
 
 
 def new_token() -> str:
@@ -73,7 +81,7 @@ class Poller:
             InputError: The job is not legal there; nothing was sent or remembered.
             SiteError: The site refused it.
             NotSentError: It was not submitted.
-            SubmissionUnknownError: It may have been; polling settles it.
+            SubmissionUnknownError: It may have been, or its id could not be written down; polling settles it.
         """
         ticket, script = self._cluster.prepare(job, self._token())
         row = self._store.intend(
@@ -81,16 +89,20 @@ class Poller:
         )
         try:
             job_id = self._cluster.submit(ticket, script)
-        except SiteError as error:
-            self._settle(row, REFUSED, error.message)
+        except (SiteError, NotSentError, SubmissionUnknownError, KeyboardInterrupt) as error:
+            state = next(state for kind, state in _OUTCOMES.items() if isinstance(error, kind))
+            # If even this cannot be written, the row stays SUBMITTING and is settled when it is old.
+            with contextlib.suppress(InputError):
+                self._settle(row, state, error.message if isinstance(error, AifaError) else "interrupted here")
             raise
-        except NotSentError as error:
-            self._settle(row, NOT_SENT, error.message)
-            raise
-        except SubmissionUnknownError as error:
-            self._settle(row, UNKNOWN, error.message)
-            raise
-        return self._submitted(row, job_id)
+        try:
+            return self._submitted(row, job_id)
+        except InputError as error:
+            raise SubmissionUnknownError(
+                f"job {job_id} was submitted to {self._site}, but that could not be written down: {error}",
+                token=row.token,
+                hint="Do not submit it again: `aifa jobs` finds it once the file can be written.",
+            ) from error
 
     def poll(self) -> bool:
         """Asks about every job that is not over, unless somebody asked just now; returns whether it asked.

@@ -53,6 +53,10 @@ _MIGRATIONS = (
     """,
 )
 
+_SUBMITTING_REASON = "under way; if its process died, the site is asked about it after some minutes"
+_UNUSABLE = "Make its folder writable and free space there, or point $AIFA_STATE_DIR at another folder."
+_DAMAGED = "Move it away to begin anew; jobs go on where they are, and squeue and sacct show them there."
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
@@ -91,19 +95,29 @@ class Store:
         path: The file; its folder is made with mode 0700.
 
     Raises:
-        InputError: It was written by a newer version.
+        InputError: It cannot be read or written, or was written by a newer version. Every method raises it likewise.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self._path = path
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
         self._db.row_factory = sqlite3.Row
+        try:
+            self._migrate()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _migrate(self) -> None:
         with self._writing():
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version > len(_MIGRATIONS):
                 raise InputError(
-                    f"{path} was written by a newer aifa_hpc (schema {version}, this one knows {len(_MIGRATIONS)}).",
+                    f"{self._path} was written by a newer aifa_hpc"
+                    f" (schema {version}, this one knows {len(_MIGRATIONS)}).",
                     hint="Upgrade aifa_hpc, or point $AIFA_STATE_DIR at another folder.",
                 )
             for number, step in enumerate(_MIGRATIONS[version:], version + 1):
@@ -119,9 +133,9 @@ class Store:
         """Writes down that a job is about to be submitted."""
         with self._writing():
             self._db.execute(
-                "INSERT INTO jobs (token, site, name, folder, state, created_at, changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (token, site, name, folder, SUBMITTING, now.isoformat(), now.isoformat()),
+                "INSERT INTO jobs (token, site, name, folder, state, reason, created_at, changed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (token, site, name, folder, SUBMITTING, _SUBMITTING_REASON, now.isoformat(), now.isoformat()),
             )
         return self.get(token)
 
@@ -159,10 +173,10 @@ class Store:
         Raises:
             InputError: Nobody knows it.
         """
-        row = self._db.execute("SELECT * FROM jobs WHERE token = ?", (token,)).fetchone()
-        if row is None:
-            raise InputError(f"no job with the token {token!r} is known here")
-        return _row(row)
+        rows = self._select("SELECT * FROM jobs WHERE token = ?", token)
+        if not rows:
+            raise InputError(f"no job with the token {token!r} is known here.")
+        return rows[0]
 
     def find(self, word: str, site: str | None = None) -> Row:
         """A job by its id or token.
@@ -170,14 +184,9 @@ class Store:
         Raises:
             InputError: Nobody knows it, or several sites have that id.
         """
-        rows = [
-            _row(row)
-            for row in self._db.execute(
-                "SELECT * FROM jobs WHERE (job_id = ? OR token = ?) AND (? IS NULL OR site = ?)"
-                " ORDER BY created_at DESC",
-                (word, word, site, site),
-            )
-        ]
+        word = word.encode("utf-8", "replace").decode()  # what is no Unicode is nobody's id
+        query = "SELECT * FROM jobs WHERE ? IN (job_id, token) AND (? IS NULL OR site = ?) ORDER BY created_at DESC"
+        rows = self._select(query, word, site, site)
         sites = sorted({row.site for row in rows})
         if not rows:
             where = f" on {site}" if site else ""
@@ -190,10 +199,8 @@ class Store:
 
     def rows(self, site: str | None = None, *, active: bool = False) -> list[Row]:
         """Jobs, the oldest first."""
-        found = self._db.execute(
-            "SELECT * FROM jobs WHERE ? IS NULL OR site = ? ORDER BY created_at, rowid", (site, site)
-        ).fetchall()
-        return [row for row in map(_row, found) if not (active and row.status.over)]
+        found = self._select("SELECT * FROM jobs WHERE ? IS NULL OR site = ? ORDER BY created_at, rowid", site, site)
+        return [row for row in found if not (active and row.status.over)]
 
     def claim_question(self, site: str, *, now: datetime.datetime, floor: float) -> bool:
         """Whether this caller may ask the site now; the claim and its time are one transaction.
@@ -212,15 +219,34 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO asked (site, at) VALUES (?, ?)", (site, now.isoformat()))
         return True
 
+    def _select(self, query: str, *values: str | None) -> list[Row]:
+        with self._explained():
+            return [_row(row) for row in self._db.execute(query, values)]
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        with self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk has rolled it back already
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Says which file it is, and what a person can do."""
         try:
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        except (OSError, sqlite3.Error) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+            raise InputError(
+                f"the file that remembers jobs, {self._path}, cannot be used: {why}.",
+                hint=_DAMAGED if damaged else _UNUSABLE,
+            ) from error
 
 
 def _row(row: sqlite3.Row) -> Row:

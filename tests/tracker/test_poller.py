@@ -119,6 +119,30 @@ def test_what_went_wrong_is_raised_and_remembered(store: Store, outcome: Excepti
     assert state == store.get("a").status.state
 
 
+def test_an_interrupted_submission_is_looked_for_at_once(store: Store) -> None:
+    """^C in the middle leaves a row that the next poll settles, without waiting for it to grow old."""
+    clock, cluster = Clock(), WrittenCluster(submitted=KeyboardInterrupt(), looked_up="77")
+    cluster.answers = [Answer(queue={}, accounting={}, sentinels={}, errors={})]
+    subject = poller(cluster, store, clock)
+    with pytest.raises(KeyboardInterrupt):
+        subject.submit(JOB)
+    assert "UNKNOWN" == store.get("a").status.state
+    subject.poll()
+    assert "77" == store.get("a").job_id
+
+
+def test_a_job_that_cannot_be_written_down_is_not_said_to_have_failed(store: Store) -> None:
+    """The disk is full when the id comes back: the error has the id, and is of the kind that forbids another try."""
+
+    class Filling(WrittenCluster):
+        def submit(self, ticket: Ticket, script: str) -> str:
+            store._db.execute("PRAGMA query_only = 1")  # every write fails from here on
+            return super().submit(ticket, script)
+
+    with pytest.raises(SubmissionUnknownError, match="job 123 was submitted to lumi, but"):
+        poller(Filling(), store, Clock()).submit(JOB)
+
+
 def test_an_illegal_job_leaves_nothing_behind(store: Store) -> None:
     """A job that cannot be rendered is not remembered."""
 

@@ -18,7 +18,7 @@ from aifa_hpc.tracker.events import SUBMITTING, Status
 from aifa_hpc.tracker.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NOW = datetime.datetime(2026, 11, 24, 12, 0, tzinfo=datetime.UTC)
@@ -134,3 +134,49 @@ def test_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
     store = Store(path)
     assert 100 == len(store.rows("lumi"))
     store.close()
+
+
+def _folder_in_the_way(path: Path) -> None:
+    path.mkdir(parents=True)
+
+
+def _file_in_the_way(path: Path) -> None:
+    path.parent.write_text("")
+
+
+def _garbage(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"garbage" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [(_folder_in_the_way, "writable"), (_file_in_the_way, "writable"), (_garbage, "Move it away")],
+)
+def test_a_file_that_cannot_be_used_is_named_with_what_to_do(
+    tmp_path: Path, spoil: Callable[[Path], None], word: str
+) -> None:
+    """A folder in its place, a file in the place of its folder, a damaged file: the path and what helps."""
+    path = tmp_path / "state" / "jobs.sqlite3"
+    spoil(path)
+    with pytest.raises(InputError, match=f"{path}.*{word}"):
+        Store(path)
+
+
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
+    """What was written before stays readable; the write that failed says which file it is."""
+    store = Store(tmp_path / "jobs.sqlite3")
+    intend(store, "a")
+    store._db.execute("PRAGMA max_page_count = 1")  # SQLite then fails as on a disk without room
+    with pytest.raises(InputError, match="full"):
+        intend(store, "b" * 100_000)
+    store.close()
+    again = Store(tmp_path / "jobs.sqlite3")
+    assert "a" == again.rows()[0].token
+    again.close()
+
+
+def test_a_word_that_is_no_unicode_is_nobodys_id(store: Store) -> None:
+    """Bytes from a command line that no job can have are not found, and break nothing."""
+    with pytest.raises(InputError, match="no job"):
+        store.find("\udcff")
