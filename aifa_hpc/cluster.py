@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aifa_hpc import __version__
 from aifa_hpc.command import drive, shell
-from aifa_hpc.errors import InputError
+from aifa_hpc.errors import InputError, ParseError, SiteError
 from aifa_hpc.jobs.check import account_of, require
 from aifa_hpc.sbatch.loader import template_loader
 from aifa_hpc.sbatch.prepare import Placement
@@ -23,7 +23,7 @@ from aifa_hpc.slurm.flows import Ticket
 from aifa_hpc.transport.retry import run_with_retry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from aifa_hpc.command import Command, Completed, Flow
@@ -44,11 +44,20 @@ class Cluster:
         site: What the machine is.
         transport: How it is reached; closed with the cluster.
         config: Configuration folder, for the user's own templates.
+        sleep: Waits between two tries, in seconds.
     """
 
-    def __init__(self, site: Site, transport: Transport, *, config: Path | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        transport: Transport,
+        *,
+        config: Path | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.site = site
         self.transport = transport
+        self._sleep = sleep
         self._loader = template_loader(config or config_dir())
 
     def close(self) -> None:
@@ -82,8 +91,15 @@ class Cluster:
         return self._drive(flows.look_up(ticket))
 
     def ask(self, jobs: Sequence[str], folders: Sequence[str], *, since: str) -> Answer:
-        """One question about many jobs."""
-        return self._drive(flows.query(jobs, folders, since=since))
+        """One question about many jobs.
+
+        Raises:
+            SiteError: The answer is not whole, or cannot be read.
+        """
+        try:
+            return self._drive(flows.query(jobs, folders, since=since))
+        except ParseError as error:
+            raise SiteError(f"the answer of {self.site.name} about jobs cannot be read: {error}") from error
 
     def cancel(self, job: str) -> None:
         """Asks Slurm to cancel a job."""
@@ -121,7 +137,7 @@ class Cluster:
         return drive(flow, self._run)
 
     def _run(self, command: Command) -> Completed:
-        return run_with_retry(self.transport.run, command, sleep=time.sleep)
+        return run_with_retry(self.transport.run, command, sleep=self._sleep)
 
 
 def open_transport(site: Site) -> Transport:

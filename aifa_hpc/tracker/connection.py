@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from aifa_hpc.cluster import Cluster, open_transport
-from aifa_hpc.errors import InputError, JobFailedError
+from aifa_hpc.errors import InputError, JobFailedError, SiteError, TransportError
 from aifa_hpc.jobs.check import require_open
 from aifa_hpc.sites.load import load_site, state_dir
+from aifa_hpc.tracker.patience import Patience
 from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.store import Store
 
@@ -31,11 +32,16 @@ def connect(name: str) -> Connection:
         name: ``lumi``, ``jupiter``, ``local``, or a site of the user's ``sites.toml``.
 
     Raises:
-        InputError: No such site, or it is a draft.
+        InputError: No such site, or it is a draft, or the file that remembers jobs cannot be used.
     """
     site = load_site(name)
     require_open(site)
-    return Connection(Cluster(site, open_transport(site)), Store(state_dir() / "jobs.sqlite3"))
+    store = Store(state_dir() / "jobs.sqlite3")
+    try:
+        return Connection(Cluster(site, open_transport(site)), store)
+    except BaseException:
+        store.close()
+        raise
 
 
 class Connection:
@@ -103,6 +109,10 @@ class Connection:
         """Asks the site about all jobs that are not over, unless somebody asked just now."""
         return self._poller.poll()
 
+    def patience(self, trouble: Callable[[str], None] | None) -> Patience:
+        """What bears the site's outages for somebody who follows a job."""
+        return Patience(self.cluster.site.name, trouble=trouble, monotonic=self._monotonic)
+
     def pause(self, seconds: float) -> None:
         """Waits between two looks."""
         self._sleep(seconds)
@@ -113,21 +123,28 @@ class Connection:
         *,
         timeout: float | None = None,
         seen: Callable[[Status], None] | None = None,
+        trouble: Callable[[str], None] | None = None,
     ) -> Status:
-        """Follows a job to its end.
+        """Follows a job to its end, also across times when the site cannot be reached.
 
         Args:
             handle: The job.
             timeout: Seconds until it gives up waiting; the job goes on.
             seen: Called with every new status.
+            trouble: Told when the site cannot be asked, and when it can again; a warning is logged by default.
 
         Raises:
             TimeoutError: The job is not over yet.
+            TransportError: The site cannot be reached until a person mends something.
         """
         begin = self._monotonic()
+        patience = self.patience(trouble)
         last = None
         while True:
-            self.poll()
+            if patience.ready():
+                with patience.bearing(TransportError, SiteError):
+                    if self.poll():
+                        patience.answered()
             status = handle.refresh()
             if seen is not None and (status.state, status.reason) != last:
                 seen(status)
@@ -190,19 +207,22 @@ class JobHandle:
         timeout: float | None = None,
         check: bool = False,
         seen: Callable[[Status], None] | None = None,
+        trouble: Callable[[str], None] | None = None,
     ) -> Status:
-        """Follows it to its end and returns its last status.
+        """Follows it to its end, also across times when the site cannot be reached, and returns its last status.
 
         Args:
             timeout: Seconds until waiting is given up; the job goes on.
             check: Raise when it did not end well.
             seen: Called with every new status.
+            trouble: Told when the site cannot be asked, and when it can again; a warning is logged by default.
 
         Raises:
             TimeoutError: It is not over yet.
+            TransportError: The site cannot be reached until a person mends something.
             JobFailedError: It ended in another state than COMPLETED, and ``check`` is set.
         """
-        status = self._connection.wait(self, timeout=timeout, seen=seen)
+        status = self._connection.wait(self, timeout=timeout, seen=seen, trouble=trouble)
         if check and not status.ok:
             raise JobFailedError(
                 f"job {self.id or self.token} ({self.name}) ended as {status.state}"
@@ -224,32 +244,50 @@ class JobHandle:
 
     def logs(self) -> str:
         """Its output so far; empty before it has begun."""
-        return b"".join(self._chunks(0)).decode("utf-8", "replace")
+        return b"".join(self.read()).decode("utf-8", "replace")
 
-    def follow(self, *, interval: float = 2.0) -> Iterator[bytes]:
-        """Its output as it grows, until it is over and all of it was given.
+    def read(self, offset: int = 0) -> Iterator[bytes]:
+        """Its output so far, in pieces of a megabyte at most.
 
         Args:
-            interval: Seconds between two looks.
+            offset: Bytes to skip.
         """
-        offset = 0
-        while True:
-            self._connection.poll()
-            over = self.refresh().over
-            for chunk in self._chunks(offset):
-                offset += len(chunk)
-                yield chunk
-            if over:
-                return
-            self._connection.pause(interval)
-
-    def _chunks(self, offset: int) -> Iterator[bytes]:
         self._known_id()
         while chunk := self._connection.cluster.read_log(self._row.log, offset):
             offset += len(chunk)
             yield chunk
 
+    def follow(self, *, interval: float = 2.0, trouble: Callable[[str], None] | None = None) -> Iterator[bytes]:
+        """Its output as it grows, until it is over and all of it was given.
+
+        Args:
+            interval: Seconds between two looks.
+            trouble: Told when the site cannot be asked, and when it can again; a warning is logged by default.
+
+        Raises:
+            TransportError: The site cannot be reached until a person mends something.
+        """
+        patience = self._connection.patience(trouble)
+        offset = 0
+        while True:
+            if patience.ready():
+                with patience.bearing(TransportError, SiteError):
+                    self._connection.poll()
+            over = self.refresh().over
+            if patience.ready():
+                with patience.bearing(TransportError):
+                    for piece in self.read(offset):
+                        offset += len(piece)
+                        yield piece
+                    patience.answered()
+                    if over:
+                        return
+            self._connection.pause(interval)
+
     def _known_id(self) -> str:
         if self.id is None:
-            raise InputError(f"job {self.name!r} ({self.token}) has no id: it is {self.status.state}.")
+            raise InputError(
+                f"job {self.name!r} ({self.token}) has no id: it is {self.status.state} ({self.status.reason}).",
+                hint="" if self.status.over else "`aifa jobs` asks the site what became of it.",
+            )
         return self.id

@@ -17,3 +17,11 @@ def interval(age_seconds: float, site_seconds: float) -> float:
         site_seconds: The site's polite interval, which old jobs are asked at.
     """
     return min(site_seconds, max(FIRST_SECONDS, age_seconds / _SHARE))
+
+
+def outage_seconds(failures: int) -> float:
+    """Seconds to leave a site alone after it could not be asked so many times in a row: 5, 10, 20, up to 300.
+
+    Sites block addresses that connect too often, and an outage of hours is not shortened by asking.
+    """
+    return min(300.0, 2.5 * 2.0 ** min(failures, 10))
