@@ -1,7 +1,8 @@
 """The command line ``aifa``: one module per noun, commands return through :class:`~aifa_hpc.cli.output.Output`.
 
 Exit codes: 0 done; 1 the job or transfer failed; 2 the input is wrong; 3 the site or the wire failed; 4 the outcome is
-not known. 130 after an interrupt. Only ``click`` is imported here; everything heavier where a command needs it.
+not known; 130 after an interrupt, 141 when the reader of its output has left. Only ``click`` is imported here;
+everything heavier where a command needs it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ import sys
 import click
 
 from aifa_hpc import __version__
-from aifa_hpc.cli.base import Group, current_output
+from aifa_hpc.cli.base import Group
 from aifa_hpc.cli.demo import demo
+from aifa_hpc.cli.ending import run
 from aifa_hpc.cli.jobs import cancel, check, jobs, logs, render, submit
 from aifa_hpc.cli.login import login
 from aifa_hpc.cli.quote import quote
 from aifa_hpc.cli.sites import sites
 from aifa_hpc.cli.stage import stage
-from aifa_hpc.errors import EXIT_INPUT, AifaError
-
-_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,20 +38,4 @@ for command in (sites, check, quote, render, submit, jobs, logs, cancel, login, 
 
 def main() -> None:
     """Entry point of the console script."""
-    try:
-        code = cli.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(EXIT_INPUT)
-    except click.Abort:
-        print("interrupted", file=sys.stderr)  # noqa: T201 - a terminal is there
-        sys.exit(_INTERRUPTED)
-    except AifaError as error:
-        current_output().error(error)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has left; nothing more can be said
-        sys.exit(0)
+    sys.exit(run(cli))

@@ -72,7 +72,7 @@ def read_job_file(path: Path) -> Job:
     from aifa_hpc.jobs.decode import read_job  # noqa: PLC0415 - keeps `aifa --help` quick
 
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors begin UTF-8 with a mark
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise InputError(f"the job file {str(path)!r} cannot be read: {reason}.", hint="Give a TOML file.") from error
