@@ -18,10 +18,12 @@ def login(site: str) -> None:
     It stays open for hours; other commands use it and never ask.
     """
     from aifa_hpc.cluster import open_transport  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.jobs.check import require_open  # noqa: PLC0415
     from aifa_hpc.sites.load import load_site  # noqa: PLC0415
     from aifa_hpc.transport.openssh import OpenSSHTransport  # noqa: PLC0415
 
     machine = load_site(site)
+    require_open(machine)
     with open_transport(machine) as transport:
         if not isinstance(transport, OpenSSHTransport):
             raise InputError(
