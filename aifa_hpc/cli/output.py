@@ -6,13 +6,15 @@ pipe carries results only.
 
 from __future__ import annotations
 
+import codecs
+import itertools
 import json
 import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aifa_hpc.errors import AifaError, Problem
 
@@ -46,6 +48,10 @@ class Output(ABC):
     @abstractmethod
     def text(self, key: str, text: str) -> None:
         """A text that is the result, given as it is."""
+
+    @abstractmethod
+    def stream(self, key: str, pieces: Iterable[bytes]) -> None:
+        """A text that comes in pieces, which may cut a letter in two; each is given at once."""
 
     @abstractmethod
     def problems(self, problems: Sequence[Problem], *, empty: str) -> None:
@@ -90,7 +96,12 @@ class TextOutput(Output):
     def text(self, key: str, text: str) -> None:
         del key
         sys.stdout.write(text)
-        sys.stdout.flush()
+
+    def stream(self, key: str, pieces: Iterable[bytes]) -> None:
+        del key
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
 
     def problems(self, problems: Sequence[Problem], *, empty: str) -> None:
         if not problems:
@@ -118,6 +129,15 @@ class JsonOutput(Output):
 
     def text(self, key: str, text: str) -> None:
         _dump({key: text})
+
+    def stream(self, key: str, pieces: Iterable[bytes]) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        said = False
+        for piece in itertools.chain(pieces, [b""]):
+            text = decoder.decode(piece, final=not piece)
+            if text or not (piece or said):  # an empty text is a result too
+                _dump({key: text})
+                said = True
 
     def problems(self, problems: Sequence[Problem], *, empty: str) -> None:
         del empty
@@ -159,3 +179,8 @@ def _cell(value: Any) -> str:
     if value is None or value == "":
         return "-"
     return " ".join(str(value).split())
+
+
+def count_files(number: int) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} file" if number == 1 else f"{number} files"

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aifa_hpc.cli.output import JsonOutput, Output
+from aifa_hpc.cli.output import JsonOutput, Output, count_files
 from aifa_hpc.staging.progress import Progress
 from aifa_hpc.units import show_size
 
@@ -35,7 +35,7 @@ class LineProgress(Progress):
 
     def start(self, files: int, size: int) -> None:
         self._size = size
-        self._say(f"{files} files, {show_size(size)}")
+        self._say(f"{count_files(files)}, {show_size(size)}")
 
     def skipped(self, size: int) -> None:
         self.advance(size)
@@ -60,7 +60,7 @@ class BarProgress(Progress):
         self._task = bars.add_task("looking", total=None)
 
     def start(self, files: int, size: int) -> None:
-        self._bars.update(self._task, description=f"{files} files", total=size)
+        self._bars.update(self._task, description=count_files(files), total=size)
 
     def checking(self, files: int) -> None:
         self._bars.update(self._task, description=f"comparing {files}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aifa_hpc.cli.base import Group, current_output
+from aifa_hpc.cli.output import count_files
 from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def verify(destination: str) -> int:
     }
     for path, reason in report.damaged:
         output.note(f"damaged: {path}: {reason}")
-    what = f"{report.files} files, {show_size(report.bytes)}"
+    what = f"{count_files(report.files)}, {show_size(report.bytes)}"
     text = f"verified: {what}" if report.ok else f"not as they were sent: {len(report.damaged)} of {what}; copy again"
     output.record(fields, text)
     return EXIT_DONE if report.ok else EXIT_FAILED
@@ -74,7 +75,7 @@ def summary_line(summary: Summary) -> str:
     """A copy's summary as a person reads it."""
     from aifa_hpc.units import show_size  # noqa: PLC0415 - keeps `aifa --help` quick
 
-    parts = [f"{summary.files} files, {show_size(summary.bytes_total)} verified"]
+    parts = [f"{count_files(summary.files)}, {show_size(summary.bytes_total)} verified"]
     if summary.bytes_sent:
         rate = summary.bytes_sent / summary.seconds if summary.seconds else 0.0
         parts.append(f"sent {show_size(summary.bytes_sent)} at {show_size(rate)}/s")
