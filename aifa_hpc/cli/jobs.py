@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from aifa_hpc.cli.quote import note_cost
 from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, AifaError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aifa_hpc.tracker.connection import JobHandle
     from aifa_hpc.tracker.events import Status
     from aifa_hpc.tracker.store import Row
@@ -79,17 +82,30 @@ def submit(job_file: Path, site: str, wait: bool, dry_run: bool) -> int:
             try_job(job, connection.cluster)
         return EXIT_DONE
     with connect(site) as connection:
-        handle = connection.submit(job)
+        try:
+            handle = connection.submit(job)
+        except KeyboardInterrupt:
+            output.note("\nIt may have been submitted: do not submit it again before `aifa jobs` has told.")
+            raise
         note_cost(job, connection.cluster.site)
+        line = f"job {handle.id} submitted to {site}; follow it: aifa logs {handle.id} -f"
         if not wait:
-            output.record(
-                job_fields(handle.row), f"job {handle.id} submitted to {site}; follow it: aifa logs {handle.id} -f"
-            )
+            output.record(job_fields(handle.row), line)
             return EXIT_DONE
-        output.note(f"job {handle.id} submitted to {site}")
-        status = handle.wait(seen=lambda status: output.note(status_line(status)))
+        output.note(line)
+        try:
+            status = handle.wait(
+                seen=lambda status: None if status.over else output.note(status_line(status)), trouble=output.note
+            )
+        except (KeyboardInterrupt, AifaError):
+            goes_on = f"\nJob {handle.id} goes on: `aifa jobs` shows it, `aifa cancel {handle.id}` ends it."
+            output.record(job_fields(handle.row), goes_on)
+            raise
         output.record(job_fields(handle.row), f"job {handle.id} ended: {status_line(status)}")
-        return EXIT_DONE if status.ok else EXIT_FAILED
+        if status.ok:
+            return EXIT_DONE
+        output.note(f"its output: aifa logs {handle.id}")
+        return EXIT_FAILED
 
 
 @click.command(cls=Command)
@@ -98,25 +114,32 @@ def submit(job_file: Path, site: str, wait: bool, dry_run: bool) -> int:
 @click.option("--offline", is_flag=True, help="Show what is remembered; ask no site.")
 def jobs(site: str | None, everything: bool, offline: bool) -> int:
     """List your jobs on all sites, asking each site once."""
-    from aifa_hpc.sites.load import state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.sites.load import load_site, state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
     from aifa_hpc.tracker.poller import utc_now  # noqa: PLC0415
     from aifa_hpc.tracker.store import Store  # noqa: PLC0415
 
     output, code = current_output(), EXIT_DONE
     store = Store(state_dir() / "jobs.sqlite3")
+    if site is not None and not store.rows(site):
+        load_site(site)  # a site whose jobs are remembered may be gone from sites.toml
     if not offline:
         for name in sorted({row.site for row in store.rows(site, active=True)}):
             try:
                 with connect(name) as connection:
                     connection.poll()
             except AifaError as error:
-                output.note(f"{name}: {error} (what follows is what was known before)")
+                output.error(error)
+                output.note(f"For {name} follows what was known before.")
                 code = EXIT_SITE
     since = utc_now() - datetime.timedelta(days=1)
     rows = [row for row in store.rows(site) if everything or not row.status.over or row.changed_at >= since]
     columns = ("id", "site", "name", "state", "elapsed", "exit", "reason")
-    output.table(columns, [job_fields(row) for row in rows], empty="no jobs; `aifa jobs --all` shows older ones")
+    output.table(
+        columns,
+        [job_fields(row) for row in rows],
+        empty="no jobs" if everything else "no jobs; `aifa jobs --all` shows older ones",
+    )
     return code
 
 
@@ -128,11 +151,10 @@ def logs(job_id: str, site: str | None, follow: bool) -> None:
     """Print a job's output, by its id or token."""
     output = current_output()
     with _handle(job_id, site) as handle:
-        if not follow:
-            output.text("log", handle.logs())
-            return
-        for chunk in handle.follow():
-            output.text("log", chunk.decode("utf-8", "replace"))
+        if follow:
+            output.stream("log", handle.follow(trouble=output.note))
+        else:
+            output.stream("log", handle.read())
         output.note(status_line(handle.status))
 
 
@@ -150,23 +172,16 @@ def cancel(job_id: str, site: str | None) -> None:
         current_output().record(job_fields(handle.row), text)
 
 
-class _handle:  # noqa: N801 - used like a function
+@contextmanager
+def _handle(word: str, site: str | None) -> Iterator[JobHandle]:
     """The handle of a remembered job, with its connection open around it."""
+    from aifa_hpc.sites.load import state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
+    from aifa_hpc.tracker.store import Store  # noqa: PLC0415
 
-    def __init__(self, word: str, site: str | None) -> None:
-        self._word, self._site = word, site
-
-    def __enter__(self) -> JobHandle:
-        from aifa_hpc.sites.load import state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
-        from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
-        from aifa_hpc.tracker.store import Store  # noqa: PLC0415
-
-        row = Store(state_dir() / "jobs.sqlite3").find(self._word, self._site)
-        self._connection = connect(row.site)
-        return self._connection.job(row.token)
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
+    row = Store(state_dir() / "jobs.sqlite3").find(word, site)
+    with connect(row.site) as connection:
+        yield connection.job(row.token)
 
 
 def job_fields(row: Row) -> dict[str, Any]:

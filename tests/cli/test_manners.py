@@ -1,0 +1,126 @@
+"""The program's manners: streams that are closed or full, letters the locale lacks, errors of every kind."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Aifa
+
+PROGRAM = f"{shlex.quote(sys.executable)} -c 'from aifa_hpc.cli import main; main()'"
+
+
+def shell(aifa: Aifa, line: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Runs a line of bash in which $AIFA is the program."""
+    return subprocess.run(
+        ["bash", "-c", line.replace("$AIFA", PROGRAM)],
+        env=aifa.env | env,
+        cwd=aifa.home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["--help", "sites show lumi --json", "sites"])
+def test_a_reader_that_leaves_is_no_failure_of_the_job(aifa: Aifa, command: str) -> None:
+    """`| true` ends it as SIGPIPE ends other programs, without a word; 1 would mean that a job failed."""
+    ran = shell(aifa, f"set -o pipefail; $AIFA {command} | (exec <&-; sleep 1)")
+    assert (141, "") == (ran.returncode, ran.stderr)
+
+
+@pytest.mark.parametrize("command", ["sites", "sites --json", "sites show lumi"])
+def test_output_that_goes_nowhere(aifa: Aifa, command: str) -> None:
+    """A closed standard output is fine; a full disk behind it is told, and is not taken for wrong input."""
+    closed, full = shell(aifa, f"$AIFA {command} >&-"), shell(aifa, f"$AIFA {command} > /dev/full")
+    assert (0, "") == (closed.returncode, closed.stderr)
+    assert (4, True, 1) == (full.returncode, "No space left" in full.stderr, len(full.stderr.splitlines()))
+
+
+def test_a_locale_without_the_letters(aifa: Aifa) -> None:
+    """What cannot be printed is printed escaped."""
+    ran = shell(aifa, "$AIFA sites; $AIFA logs $'\\xff'", PYTHONIOENCODING="ascii")
+    assert (2, True) == (ran.returncode, "J\\xfclich" in ran.stdout and "Traceback" not in ran.stderr), ran.stderr
+
+
+@pytest.mark.parametrize("words", [("submit", "x.toml", "--json"), ("jobs", "--json", "--frobnicate"), ("x", "--json")])
+def test_wrong_options_are_json_for_machines_too(aifa: Aifa, words: tuple[str, ...]) -> None:
+    """A missing option, an unknown one, an unknown command."""
+    ran = aifa(*words)
+    assert (2, 2, "") == (ran.code, json.loads(ran.err)["exit_code"], ran.out)
+
+
+def test_a_state_folder_that_is_none(aifa: Aifa) -> None:
+    """The error names the file and the variable; nothing is submitted."""
+    (aifa.home / "state").write_text("")
+    for words in (("jobs",), ("logs", "1"), ("submit", aifa.job(), "--site", "local")):
+        ran = aifa(*words)
+        assert (2, True) == (ran.code, "$AIFA_STATE_DIR" in ran.err), ran.err
+
+
+def test_a_mark_at_the_beginning_of_a_job_file(aifa: Aifa) -> None:
+    """Editors on Windows write one; it is no part of the job."""
+    path = Path(aifa.job())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert 0 == aifa("check", str(path), "--site", "local").code
+
+
+def test_jobs_of_a_site_that_is_none(aifa: Aifa) -> None:
+    """A typo is not answered with "no jobs"."""
+    ran = aifa("jobs", "--site", "lokal")
+    assert (2, True) == (ran.code, "did you mean 'local'" in ran.err), ran.err
+
+
+def test_nobody_logs_in_to_a_draft(aifa: Aifa) -> None:
+    """LUMI 2 has no public login host to try."""
+    ran = aifa("login", "lumi2")
+    assert (2, True) == (ran.code, "draft" in ran.err), ran.err
+
+
+def test_an_interrupt_while_waiting_says_that_the_job_goes_on(aifa: Aifa) -> None:
+    """^C ends the program with 130 and without a traceback; the job ends by itself."""
+    path = aifa.job(command='["sh", "-c", "sleep 1; echo done"]')
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", "from aifa_hpc.cli import main; main()", "submit", path, "--site", "local", "--wait"],
+        env=aifa.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stderr is not None
+    job = waiting.stderr.readline().split()[1]
+    time.sleep(0.3)
+    waiting.send_signal(signal.SIGINT)
+    out, err = waiting.communicate(timeout=30)
+    assert (130, True, False) == (waiting.returncode, f"aifa cancel {job}" in out, "Traceback" in err), err
+    assert "done\n" == aifa("logs", job, "-f").out
+
+
+def test_letters_that_a_look_cuts_in_two_come_whole(aifa: Aifa) -> None:
+    """A log that grows byte by byte is followed without a broken letter, as text and as JSON."""
+    script = r"""for i in 1 2 3 4 5 6; do printf "\\303"; sleep 0.4; printf "\\274"; sleep 0.3; done"""
+    path = aifa.job(command=json.dumps(["bash", "-c", script]))
+    job = aifa("submit", path, "--site", "local", "--json").json["id"]
+    followed = aifa("logs", job, "-f", "--json")
+    assert 6 * "ü" == "".join(json.loads(line)["log"] for line in followed.out.splitlines())
+    assert 6 * "ü" == aifa("logs", job).out
+
+
+def test_a_job_without_output_has_an_empty_log(aifa: Aifa) -> None:
+    """Machines get a value; people get nothing on standard output, and the job's state beside it."""
+    job = aifa("submit", aifa.job(command='["true"]'), "--site", "local", "--wait", "--json").json["id"]
+    assert ({"log": ""}, "", "COMPLETED") == (
+        aifa("logs", job, "--json").json,
+        (ran := aifa("logs", job)).out,
+        ran.err.split(",")[0],
+    )
