@@ -14,6 +14,7 @@ import click
 from aifa_hpc import __version__
 from aifa_hpc.cli.base import Group
 from aifa_hpc.cli.demo import demo
+from aifa_hpc.cli.doctor import doctor
 from aifa_hpc.cli.ending import run
 from aifa_hpc.cli.jobs import cancel, check, jobs, logs, render, submit
 from aifa_hpc.cli.login import login
@@ -34,6 +35,7 @@ def cli() -> None:
 
 for command in (sites, check, quote, render, submit, jobs, logs, cancel, login, stage, demo):
     cli.add_command(command)
+sites.add_command(doctor)
 
 
 def main() -> None:

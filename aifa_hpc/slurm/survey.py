@@ -211,7 +211,8 @@ def read_survey(text: str, user: str) -> Survey:
     silent: dict[str, str] = {}
     for section in _SECTION.finditer(text):
         name, _, rest = section["name"].partition("_")
-        said = "; ".join(filter(None, map(str.strip, _SAID.findall(section["body"]))))
+        lines = [line.strip() for line in _SAID.findall(section["body"]) if line.strip()]
+        said = lines[-1] if lines else ""  # the last one says what came of it
         body = _SAID.sub("", section["body"])
         found = _parse(name, rest, body) if section["code"] == "0" or name == "path" else {}
         if found or (section["code"] == "0" and name == "reservation"):
