@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from aifa_hpc.command import Flow, shell
 from aifa_hpc.errors import Problem
 
 if TYPE_CHECKING:
@@ -88,6 +89,21 @@ def head_problems(job: Job, site: Site, partition: Partition, head: bytes) -> It
     node, machine = site.nodes[partition.node], machine_of(head)
     if job.container is not None and machine and machine != node.arch:
         yield _wrong_machine(job.container.image, machine, node, "the file's own header")
+
+
+def read_head(image: str) -> Flow[bytes]:
+    """Reads the first :data:`HEAD` bytes of an image, or of the shell in an unpacked one; none when it cannot.
+
+    Args:
+        image: Path on the site.
+    """
+    script = """file=$1; [ -d "$file" ] && file=$file/bin/sh
+        bytes=$(head -c "$2" -- "$file" 2>/dev/null | od -An -v -tx1 | tr -d ' \\n')
+        echo "aifa: image $bytes"
+        """
+    completed = yield shell(script, image, str(HEAD), idempotent=True)
+    found = re.findall(r"^aifa: image ((?:[0-9a-f]{2})*)\r?$", completed.out, re.MULTILINE)
+    return bytes.fromhex(found[-1]) if found else b""
 
 
 def _wrong_machine(image: str, machine: str, node: NodeType, source: str) -> Problem:
