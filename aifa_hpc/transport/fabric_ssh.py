@@ -19,6 +19,7 @@ from aifa_hpc.errors import NotSentError, OutcomeUnknownError, tail
 from aifa_hpc.transport.base import Channel
 from aifa_hpc.transport.hostkeys import Pin
 from aifa_hpc.transport.local import Exchange
+from aifa_hpc.transport.paramiko_order import ordered
 from aifa_hpc.transport.paramiko_trust import PACKET_BYTES, WINDOW_BYTES, make_strict
 from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
 from aifa_hpc.transport.ssh import SSHTransport, require_names
@@ -128,7 +129,10 @@ class FabricTransport(SSHTransport):
                 asks = f' ("{self._mfa_prompt.strip()}")' if self._mfa_prompt else ""
                 raise PersonNeededError(
                     f"{self._host} asks for a second factor{asks}, which the fabric transport cannot answer.",
-                    hint='Set transport = "openssh" for the site and run `aifa login {self._site or self._host}`.',
+                    hint=(
+                        f'Set transport = "openssh" for the site and run `aifa login {self._site or self._host}`;'
+                        " if your account is not asked for one, set mfa = false."
+                    ),
                 )
             self._connection = self._connect()
             self._connection.transport.set_keepalive(_KEEPALIVE_SECONDS)
@@ -141,8 +145,10 @@ class FabricTransport(SSHTransport):
             try:
                 # One at a time: paramiko keeps the reason of a refusal for whichever thread asks first.
                 with self._opening:
-                    return transport.open_session(
-                        window_size=WINDOW_BYTES, max_packet_size=PACKET_BYTES, timeout=self._connect_timeout
+                    return ordered(
+                        transport.open_session(
+                            window_size=WINDOW_BYTES, max_packet_size=PACKET_BYTES, timeout=self._connect_timeout
+                        )
                     )
             except paramiko.ChannelException as error:
                 raise ChannelRefusedError(
@@ -150,7 +156,11 @@ class FabricTransport(SSHTransport):
                     hint="Let other work on this connection end first, or ask the site about MaxSessions.",
                 ) from error
             except (paramiko.SSHException, OSError, EOFError) as error:
-                transport.close()
+                if transport.is_active():  # others work on it: it is slow, not dead
+                    raise ChannelRefusedError(
+                        f"{self._host} opened no channel in {self._connect_timeout:g} s; nothing was sent.",
+                        hint="Try again when it is less busy.",
+                    ) from error
                 if last or not login:
                     raise NotSentError(f"The connection to {self._host} broke; nothing was sent: {error}") from error
         raise AssertionError("the loop returns or raises")
@@ -231,7 +241,8 @@ class FabricTransport(SSHTransport):
             stderr += f"\n{error}".encode()
         finally:
             timer.cancel()
-            channel.close()
+            with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+                channel.close()
         return Exchange(
             exit_code=None if late.is_set() else channel.exit_status, stdout=bytes(stdout), stderr=bytes(stderr)
         )
@@ -287,7 +298,8 @@ class _ParamikoChannel(Channel):
     def close(self) -> int:
         self.finish_input()
         self._reader.join(_GRACE_SECONDS)
-        self._channel.close()
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            self._channel.close()
         self._reader.join(_GRACE_SECONDS)
         code: int = self._channel.exit_status
         return code
