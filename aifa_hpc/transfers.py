@@ -41,19 +41,26 @@ def stage(source: str, destination: str, *, data_class: str | None = None, progr
     clearance = clear(data_class, outgoing=target.kind != "local")
     with ExitStack() as stack:
         source_end, target_end = _open(origin, stack), _open(target, stack)
-        ledger = stack.enter_context(Ledger(state_dir() / "staging.sqlite3"))
+        ledger = stack.enter_context(_ledger())
         return copy(source_end, target_end, clearance=clearance, ledger=ledger, progress=progress)
 
 
-def prove(destination: str) -> Report:
+def prove(destination: str, *, progress: Progress = silent) -> Report:
     """Hashes what is at a destination, there, and compares it with the manifest that its copy left.
+
+    What is found damaged is remembered, so that the next copy sends it again.
 
     Raises:
         InputError: There is no manifest.
         TransportError: The site cannot be reached.
     """
     with ExitStack() as stack:
-        return verify(_open(parse_location(destination, site_names()), stack))
+        ledger = stack.enter_context(_ledger())
+        return verify(_open(parse_location(destination, site_names()), stack), ledger=ledger, progress=progress)
+
+
+def _ledger() -> Ledger:
+    return Ledger(state_dir() / "staging.sqlite3")
 
 
 def _open(location: Location, stack: ExitStack) -> Endpoint:

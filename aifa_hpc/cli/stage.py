@@ -47,11 +47,13 @@ def copy(source: str, destination: str, data_class: str | None) -> None:
 @click.argument("destination", metavar="DST")
 def verify(destination: str) -> int:
     """Hash what is at DST, on its own side, and compare it with the manifest of its copy."""
-    from aifa_hpc.transfers import prove  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.cli.progress import show_progress  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.transfers import prove  # noqa: PLC0415
     from aifa_hpc.units import show_size  # noqa: PLC0415
 
-    report = prove(destination)
     output = current_output()
+    with show_progress(output) as progress:
+        report = prove(destination, progress=progress)
     fields = {
         "ok": report.ok,
         "files": report.files,
