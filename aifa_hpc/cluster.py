@@ -14,6 +14,7 @@ from aifa_hpc import __version__
 from aifa_hpc.command import drive, shell
 from aifa_hpc.errors import InputError, ParseError, SiteError
 from aifa_hpc.jobs.check import account_of, require
+from aifa_hpc.jobs.plan import WHOLE
 from aifa_hpc.sbatch.loader import template_loader
 from aifa_hpc.sbatch.prepare import Placement
 from aifa_hpc.sbatch.render import render
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aifa_hpc.command import Command, Completed, Flow
+    from aifa_hpc.jobs.plan import Part
     from aifa_hpc.jobs.spec import Job
     from aifa_hpc.sites.model import Site
     from aifa_hpc.slurm.records import Answer
@@ -64,8 +66,17 @@ class Cluster:
         """Lets go of the transport."""
         self.transport.close()
 
-    def prepare(self, job: Job, token: str) -> tuple[Ticket, str]:
+    def prepare(
+        self, job: Job, token: str, part: Part = WHOLE, *, tokens: Sequence[str] = (), after: Sequence[str] = ()
+    ) -> tuple[Ticket, str]:
         """What identifies a submission, and its script; the token stands in the job's name, where Slurm can find it.
+
+        Args:
+            job: What to run; its dependencies name ids only.
+            token: Of this submission.
+            part: Which of the job's submissions it is, see ``jobs.plan``.
+            tokens: Of all its submissions, in order.
+            after: Ids of its earlier submissions that this one waits for.
 
         Raises:
             InputError: The site is a draft, the job has problems, or a template is broken.
@@ -74,8 +85,17 @@ class Cluster:
         require(job, self.site)
         folder = f"{self.workdir(account_of(job, self.site))}/jobs"
         ticket = Ticket(token=token, name=f"{job.name}.{token}", jobs=folder)
-        placement = Placement(folder=ticket.folder, token=token, name=ticket.name)
-        return ticket, render(job, self.site, self._loader, version=__version__, placement=placement)
+        # Slurm's singleton compares whole names, so such a job has a plain one and is found by its comment.
+        plain = job.after is not None and job.after.singleton
+        placement = Placement(
+            folder=ticket.folder,
+            token=token,
+            name=job.name if plain else ticket.name,
+            after=tuple(after),
+            links=tuple(f"{folder}/{one}" for one in tokens),
+        )
+        script = render(job, self.site, self._loader, version=__version__, placement=placement, part=part)
+        return ticket, script
 
     def render(self, job: Job) -> str:
         """The script for a person to submit; errors as :meth:`prepare`."""

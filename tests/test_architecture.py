@@ -70,6 +70,8 @@ PURE = {
     "staging.plan",
     "staging.wire",
     "tracker.events",
+    "tracker.groups",
+    "tracker.tasks",
     "transport.retry",
     "units",
 }

@@ -116,6 +116,7 @@ def jobs(site: str | None, everything: bool, offline: bool) -> int:
     """List your jobs on all sites, asking each site once."""
     from aifa_hpc.sites.load import load_site, state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
+    from aifa_hpc.tracker.groups import collapse  # noqa: PLC0415
     from aifa_hpc.tracker.poller import utc_now  # noqa: PLC0415
     from aifa_hpc.tracker.store import Store  # noqa: PLC0415
 
@@ -133,7 +134,8 @@ def jobs(site: str | None, everything: bool, offline: bool) -> int:
                 output.note(f"For {name} follows what was known before.")
                 code = EXIT_SITE
     since = utc_now() - datetime.timedelta(days=1)
-    rows = [row for row in store.rows(site) if everything or not row.status.over or row.changed_at >= since]
+    known = collapse(store.rows(site))
+    rows = [row for row in known if everything or not row.status.over or row.changed_at >= since]
     columns = ("id", "site", "name", "state", "elapsed", "exit", "reason")
     output.table(
         columns,
@@ -179,9 +181,10 @@ def _handle(word: str, site: str | None) -> Iterator[JobHandle]:
     from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
     from aifa_hpc.tracker.store import Store  # noqa: PLC0415
 
-    row = Store(state_dir() / "jobs.sqlite3").find(word, site)
+    base, bar, task = word.partition("_")
+    row = Store(state_dir() / "jobs.sqlite3").find(base, site)
     with connect(row.site) as connection:
-        yield connection.job(row.token)
+        yield connection.job(f"{row.token}{bar}{task}")
 
 
 def job_fields(row: Row) -> dict[str, Any]:

@@ -109,10 +109,8 @@ def _after(job: Job, site: Site) -> Iterator[Problem]:
         return
     value = ", ".join(job.after.corr)
     if job.array is None:
-        rule = "pairs the tasks of two arrays, and this job is none"
-        yield Problem(key="after.corr", value=value, rule=rule, nearest=f"after.ok = {value}")
+        rule = f"pairs the tasks of two arrays, and this job is none; a job waits for others by after.ok = {value}"
+        yield Problem(key="after.corr", value=value, rule=rule)
     elif (parts := plan(job, site).parts)[-1].offset:
         rule = f"pairs equal indices, and {site.name} takes this array only with other ones ({len(parts)} parts)"
-        size = site.scheduler.max_array_size
-        near = f"array.tasks up to {size - 1}" if size else ""
-        yield Problem(key="after.corr", value=value, rule=rule, nearest=near, source=site.scheduler.source)
+        yield Problem(key="after.corr", value=value, rule=rule, source=site.scheduler.source)

@@ -104,13 +104,14 @@ if [ -e "./$2/unsent" ]; then echo "aifa: fenced"; exit 0; fi
 if [ -s "./$2/receipt" ]; then printf 'aifa: receipt '; cat "./$2/receipt"; exit 0; fi
 if [ -e "./$2/refusal" ]; then cat "./$2/refusal" >&2; echo "aifa: refused"; exit 0; fi
 {
+  squeue --me --noheader --states=all --format="%i %k" | sed -n "s/ aifa:$2\\$//p"
   squeue --me --noheader --states=all --name="$3" --format=%i
   sacct -X --noheader --parsable2 --starttime=now-2days --name="$3" --format=JobID
 } < /dev/null | sed -n 's/^\\([0-9][0-9]*\\).*/aifa: receipt \\1/p'
 echo "aifa: looked"
 """
 )
-"""``$1`` folder of job folders, ``$2`` token, ``$3`` job name.
+"""``$1`` folder of job folders, ``$2`` token, ``$3`` job name; a singleton has its token in the comment only.
 
 The fence is marked, so that it is known when it is asked for again. Only the user's own jobs count: everybody can read
 names in the queue and give them to a job.

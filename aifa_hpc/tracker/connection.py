@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Self
 from aifa_hpc.cluster import Cluster, open_transport
 from aifa_hpc.errors import InputError, JobFailedError, SiteError, TransportError
 from aifa_hpc.jobs.check import require_open
+from aifa_hpc.jobs.plan import read_indices
 from aifa_hpc.sites.load import load_site, state_dir
+from aifa_hpc.tracker.groups import collapse, whole
+from aifa_hpc.tracker.logs import LogReader
 from aifa_hpc.tracker.patience import Patience
 from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.store import Store
@@ -95,15 +98,23 @@ class Connection:
 
     def jobs(self, *, active: bool = False) -> list[JobHandle]:
         """The jobs remembered for this site, the oldest first, as they stand in the store."""
-        return [JobHandle(self, row) for row in self.store.rows(self.cluster.site.name, active=active)]
+        rows = collapse(self.store.rows(self.cluster.site.name))
+        return [JobHandle(self, row) for row in rows if not (active and row.status.over)]
 
     def job(self, word: str) -> JobHandle:
         """A remembered job by its id or token; also after the process that submitted it is gone.
 
+        The first part of a chain or of an array in chunks stands for the whole. ``123_4`` is the array 123, of which
+        only task 4 is read and cancelled.
+
         Raises:
             InputError: Nobody knows it.
         """
-        return JobHandle(self, self.store.find(word, self.cluster.site.name))
+        base, _, task = word.partition("_")
+        row = self.store.find(base, self.cluster.site.name)
+        if task and not (task.isascii() and task.isdigit() and int(task) in read_indices(row.tasks)):
+            raise InputError(f"job {base!r} has no task {task!r}: its tasks are {row.tasks or 'none'}.")
+        return JobHandle(self, whole(self.store.parts(row.token)), task=task)
 
     def poll(self) -> bool:
         """Asks the site about all jobs that are not over, unless somebody asked just now."""
@@ -157,11 +168,18 @@ class Connection:
 
 
 class JobHandle:
-    """One job of a connection."""
+    """One job of a connection.
 
-    def __init__(self, connection: Connection, row: Row) -> None:
+    Args:
+        connection: Its site.
+        row: What is remembered of it.
+        task: Index of the only task of an array that is read and cancelled; empty for all.
+    """
+
+    def __init__(self, connection: Connection, row: Row, *, task: str = "") -> None:
         self._connection = connection
         self._row = row
+        self._task = task
 
     def __repr__(self) -> str:
         return f"<Job {self.id or self.token} {self._row.name} on {self._row.site}: {self.status.state}>"
@@ -198,7 +216,7 @@ class JobHandle:
 
     def refresh(self) -> Status:
         """Reads its status from the store."""
-        self._row = self._connection.store.get(self.token)
+        self._row = whole(self._connection.store.parts(self.token))
         return self._row.status
 
     def wait(
@@ -234,28 +252,34 @@ class JobHandle:
         return status
 
     def cancel(self) -> None:
-        """Asks Slurm to cancel it; ``wait`` tells when that has happened.
+        """Asks Slurm to cancel it, all parts of it; ``wait`` tells when that has happened.
 
         Raises:
             InputError: It has no id, so there is nothing to cancel.
             SiteError: Slurm refused.
         """
-        self._connection.cluster.cancel(self._known_id())
+        known = self._known_id()
+        if self._task:
+            self._connection.cluster.cancel(f"{known}_{self._task}")
+            return
+        # The last first: a link would begin as soon as the one before it is cancelled.
+        for row in reversed(self._connection.store.parts(self.token)):
+            if row.job_id is not None and (row.job_id == known or not row.status.over):
+                self._connection.cluster.cancel(row.job_id)
 
     def logs(self) -> str:
         """Its output so far; empty before it has begun."""
         return b"".join(self.read()).decode("utf-8", "replace")
 
-    def read(self, offset: int = 0) -> Iterator[bytes]:
-        """Its output so far, in pieces of a megabyte at most.
-
-        Args:
-            offset: Bytes to skip.
-        """
+    def read(self) -> Iterator[bytes]:
+        """Its output so far, in pieces of a megabyte at most; with a heading where there are several logs."""
         self._known_id()
-        while chunk := self._connection.cluster.read_log(self._row.log, offset):
-            offset += len(chunk)
-            yield chunk
+        yield from LogReader(self._connection.cluster.read_log).more(self._logs())
+
+    def _logs(self) -> list[str]:
+        if self._task:
+            return [f"{self.folder}/{self.id}_{self._task}.out"]
+        return [path for row in self._connection.store.parts(self.token) if row.job_id for path in row.logs]
 
     def follow(self, *, interval: float = 2.0, trouble: Callable[[str], None] | None = None) -> Iterator[bytes]:
         """Its output as it grows, until it is over and all of it was given.
@@ -268,7 +292,7 @@ class JobHandle:
             TransportError: The site cannot be reached until a person mends something.
         """
         patience = self._connection.patience(trouble)
-        offset = 0
+        reader = LogReader(self._connection.cluster.read_log)
         while True:
             if patience.ready():
                 with patience.bearing(TransportError, SiteError):
@@ -276,9 +300,8 @@ class JobHandle:
             over = self.refresh().over
             if patience.ready():
                 with patience.bearing(TransportError):
-                    for piece in self.read(offset):
-                        offset += len(piece)
-                        yield piece
+                    self._known_id()
+                    yield from reader.more(self._logs())
                     patience.answered()
                     if over:
                         return

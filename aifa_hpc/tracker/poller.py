@@ -12,15 +12,21 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from aifa_hpc.errors import AifaError, InputError, NotSentError, SiteError, SubmissionUnknownError
+from aifa_hpc.jobs.plan import plan
 from aifa_hpc.slurm.flows import SUBMIT_TIMEOUT, Ticket
 from aifa_hpc.tracker.events import NOT_SENT, REFUSED, SUBMITTING, UNKNOWN, Status, merge
+from aifa_hpc.tracker.groups import resolve, whole
 from aifa_hpc.tracker.schedule import interval
+from aifa_hpc.tracker.tasks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aifa_hpc.cluster import Cluster
+    from aifa_hpc.jobs.plan import Part
     from aifa_hpc.jobs.spec import Job
     from aifa_hpc.tracker.store import Row, Store
 
@@ -75,7 +81,7 @@ class Poller:
         self._site = cluster.site.name
 
     def submit(self, job: Job) -> Row:
-        """Writes the intent down, submits, and writes the outcome down.
+        """Writes the intent down, submits, and writes the outcome down; each part of a job in order, exactly once.
 
         Raises:
             InputError: The job is not legal there; nothing was sent or remembered.
@@ -83,9 +89,36 @@ class Poller:
             NotSentError: It was not submitted.
             SubmissionUnknownError: It may have been, or its id could not be written down; polling settles it.
         """
-        ticket, script = self._cluster.prepare(job, self._token())
+        if job.after is not None:
+            job = msgspec.structs.replace(job, after=resolve(job.after, self._parts))
+        parts = plan(job, self._cluster.site).parts
+        tokens = [self._token() for _ in parts]
+        rows: list[Row] = []
+        for part, token in zip(parts, tokens, strict=True):
+            after = () if part.after is None else (str(rows[part.after].job_id),)
+            try:
+                ticket, script = self._cluster.prepare(job, token, part, tokens=tokens, after=after)
+                rows.append(self._submit(job, ticket, script, part, tokens[0]))
+            except (AifaError, KeyboardInterrupt) as error:
+                if rows and isinstance(error, AifaError):
+                    ids = ", ".join(str(row.job_id) for row in rows)
+                    exist = f"Parts 1 to {len(rows)} of {len(parts)} exist: {ids}."
+                    error.hint = f"{error.hint} {exist} `aifa cancel {rows[0].job_id}` cancels them.".strip()
+                raise
+        return whole(rows)
+
+    def _parts(self, token: str) -> list[Row]:
+        return self._store.parts(self._store.find(token, self._site).token)
+
+    def _submit(self, job: Job, ticket: Ticket, script: str, part: Part, first: str) -> Row:
         row = self._store.intend(
-            token=ticket.token, site=self._site, name=job.name, folder=ticket.folder, now=self._clock()
+            token=ticket.token,
+            site=self._site,
+            name=job.name,
+            folder=ticket.folder,
+            now=self._clock(),
+            part_of=first if part.of > 1 else "",
+            tasks=part.tasks,
         )
         try:
             job_id = self._cluster.submit(ticket, script)
@@ -120,6 +153,7 @@ class Poller:
             oldest = min(row.created_at for row in known) - datetime.timedelta(days=1)  # clocks and zones differ
             ids = sorted({row.job_id for row in known if row.job_id is not None})
             answer = self._cluster.ask(ids, [row.folder for row in known], since=oldest.strftime("%Y-%m-%dT%H:%M:%S"))
+            answer = gather(answer, {row.job_id: row.tasks for row in known if row.job_id is not None})
             now = self._clock()
             for row in known:
                 assert row.job_id is not None

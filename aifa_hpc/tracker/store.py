@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError
+from aifa_hpc.jobs.plan import read_indices
 from aifa_hpc.slurm.records import ExitStatus
 from aifa_hpc.tracker.events import OVER, SUBMITTING, Status
 
@@ -51,6 +52,10 @@ _MIGRATIONS = (
     CREATE INDEX jobs_by_id ON jobs (site, job_id);
     CREATE TABLE asked (site TEXT PRIMARY KEY, at TEXT NOT NULL);
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN part_of TEXT NOT NULL DEFAULT '';
+    ALTER TABLE jobs ADD COLUMN tasks TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 _SUBMITTING_REASON = "under way; if its process died, the site is asked about it after some minutes"
@@ -71,6 +76,9 @@ class Row:
         status: Last known status.
         created_at: When it was meant to be submitted.
         changed_at: When its state last changed.
+        part_of: Token of the first part, for the links of a chain and the chunks of an array; empty for a job that is
+            one submission.
+        tasks: Indices of an array as sbatch was given them; empty when it is none.
     """
 
     token: str
@@ -81,11 +89,20 @@ class Row:
     status: Status
     created_at: datetime.datetime
     changed_at: datetime.datetime
+    part_of: str = ""
+    tasks: str = ""
 
     @property
     def log(self) -> str:
-        """Where its standard output and error go, on the site."""
-        return f"{self.folder}/{self.job_id}.out"
+        """Where its standard output and error go, on the site; for an array a pattern of them."""
+        return f"{self.folder}/{self.job_id}{'_*' if self.tasks else ''}.out"
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        """The same, each file of an array by itself."""
+        if not self.tasks:
+            return (self.log,)
+        return tuple(f"{self.folder}/{self.job_id}_{index}.out" for index in read_indices(self.tasks))
 
 
 class Store:
@@ -129,13 +146,23 @@ class Store:
         """Closes the file."""
         self._db.close()
 
-    def intend(self, *, token: str, site: str, name: str, folder: str, now: datetime.datetime) -> Row:
+    def intend(
+        self,
+        *,
+        token: str,
+        site: str,
+        name: str,
+        folder: str,
+        now: datetime.datetime,
+        part_of: str = "",
+        tasks: str = "",
+    ) -> Row:
         """Writes down that a job is about to be submitted."""
         with self._writing():
             self._db.execute(
-                "INSERT INTO jobs (token, site, name, folder, state, reason, created_at, changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (token, site, name, folder, SUBMITTING, _SUBMITTING_REASON, now.isoformat(), now.isoformat()),
+                "INSERT INTO jobs (token, site, name, folder, state, reason, created_at, changed_at, part_of, tasks)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (token, site, name, folder, SUBMITTING, _SUBMITTING_REASON, *(now.isoformat(),) * 2, part_of, tasks),
             )
         return self.get(token)
 
@@ -177,6 +204,11 @@ class Store:
         if not rows:
             raise InputError(f"no job with the token {token!r} is known here.")
         return rows[0]
+
+    def parts(self, token: str) -> list[Row]:
+        """The parts of the job whose first one has this token, in order; any other row is its own only part."""
+        rows = self._select("SELECT * FROM jobs WHERE part_of = ? ORDER BY created_at, rowid", token)
+        return rows or [self.get(token)]
 
     def find(self, word: str, site: str | None = None) -> Row:
         """A job by its id or token.
@@ -271,4 +303,6 @@ def _row(row: sqlite3.Row) -> Row:
         status=status,
         created_at=datetime.datetime.fromisoformat(row["created_at"]),
         changed_at=datetime.datetime.fromisoformat(row["changed_at"]),
+        part_of=row["part_of"],
+        tasks=row["tasks"],
     )

@@ -160,7 +160,7 @@ RULES: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
     ({"chain": Chain(total="00:59:00")}, ("chain.total", "", "warning")),
     ({"mail": Mail(events=["END"])}, ("mail", "", "warning")),
     ({"signal": "USR1@3600"}, ("signal", "USR1@360", "warning")),
-    ({"after": After(corr=["1"])}, ("after.corr", "after.ok = 1", "error")),
+    ({"after": After(corr=["1"])}, ("after.corr", "", "error")),
     ({"array": Array(tasks="5000"), "after": After(corr=["1"])}, ("after.corr", "", "error")),
     ({"resources": {"nodelist": "nid[1-3]", "nodes": 2}}, ("resources.nodelist", "nid[1-2]", "error")),
     ({"resources": {"nodelist": "nid1", "exclude": "nid[1-2]"}}, ("resources.exclude", "nid2", "error")),

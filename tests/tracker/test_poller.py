@@ -33,12 +33,14 @@ class WrittenCluster:
     looked_up: Any = None
     answers: list[Answer] = field(default_factory=list)
     asked: list[tuple[str, ...]] = field(default_factory=list)
+    prepared: list[tuple[Any, ...]] = field(default_factory=list)
     site: Any = field(
         default_factory=lambda: SimpleNamespace(name="lumi", scheduler=SimpleNamespace(poll_seconds=30.0))
     )
 
-    def prepare(self, job: Job, token: str) -> tuple[Ticket, str]:
+    def prepare(self, job: Job, token: str, *part: Any, **place: Any) -> tuple[Ticket, str]:
         """As the real one, with some script."""
+        self.prepared.append((*part, place))
         return Ticket(token=token, name=f"{job.name}.{token}", jobs="/scratch/jobs"), "#!/bin/bash\n"
 
     def submit(self, ticket: Ticket, script: str) -> str:
@@ -147,7 +149,7 @@ def test_an_illegal_job_leaves_nothing_behind(store: Store) -> None:
     """A job that cannot be rendered is not remembered."""
 
     class Refusing(WrittenCluster):
-        def prepare(self, job: Job, token: str) -> tuple[Ticket, str]:
+        def prepare(self, job: Job, token: str, *part: Any, **place: Any) -> tuple[Ticket, str]:
             raise InputError(f"{job.name} {token}")
 
     with pytest.raises(InputError):

@@ -1,0 +1,130 @@
+"""Many records to one: the tasks of an array, and the components of a heterogeneous job.
+
+squeue and sacct print ``123_4`` for a task that has begun, ``123_[5-9%2]`` for those that wait together, and ``123+1``
+for a component. sacct may show ``31_[3-4%1]`` and ``31_3`` for a moment: what is said of a task by itself wins.
+
+An array is alive while any of its tasks is, and over when every task is known to be; it then failed if any task did.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aifa_hpc.jobs.plan import read_indices
+from aifa_hpc.slurm.states import COMPLETED, WAITING, explain_reason, is_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aifa_hpc.slurm.records import Answer, JobRecord
+
+_ID = re.compile(r"(?P<base>\d+)(?:_(?P<task>\d+)|_\[(?P<waiting>[^\]%]*)(?:%\d+)?\]|\+(?P<component>\d+))", re.ASCII)
+
+_WORST = (
+    "FAILED",
+    "OUT_OF_MEMORY",
+    "NODE_FAIL",
+    "BOOT_FAIL",
+    "TIMEOUT",
+    "DEADLINE",
+    "PREEMPTED",
+    "CANCELLED",
+    "REVOKED",
+)
+"""Ends from bad to better; what is not listed is worse than COMPLETED and better than these."""
+
+
+def badness(state: str) -> int:
+    """A rank among ends: the higher, the worse."""
+    if state == COMPLETED:
+        return 0
+    return len(_WORST) + 1 - _WORST.index(state) if state in _WORST else 1
+
+
+def counted(states: Iterable[str]) -> str:
+    """``2 RUNNING, 1 COMPLETED``, in the order in which they appear."""
+    counts: dict[str, int] = {}
+    for state in states:
+        counts[state] = counts.get(state, 0) + 1
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+
+def gather(answer: Answer, tasks: Mapping[str, str]) -> Answer:
+    """The answer with one record for each job.
+
+    Args:
+        answer: What the site said.
+        tasks: For each id of an array its indices, as sbatch was given them.
+    """
+    expected = {job: frozenset(map(str, read_indices(text))) for job, text in tasks.items() if text}
+    return replace(
+        answer,
+        queue=None if answer.queue is None else _gather(answer.queue, expected, partial=False),
+        accounting=None if answer.accounting is None else _gather(answer.accounting, expected, partial=True),
+    )
+
+
+def _gather(
+    records: Mapping[str, JobRecord], expected: Mapping[str, frozenset[str]], *, partial: bool
+) -> dict[str, JobRecord]:
+    found: dict[str, JobRecord] = {}
+    groups: dict[str, dict[str, JobRecord]] = {}
+    waiting: dict[str, dict[str, JobRecord]] = {}
+    for key, record in records.items():
+        match = _ID.fullmatch(key)
+        if match is None:
+            found[key] = record
+        elif match["waiting"] is not None:
+            parts = waiting.setdefault(match["base"], {})
+            parts.update(dict.fromkeys(map(str, read_indices(match["waiting"])), record))
+        else:
+            groups.setdefault(match["base"], {})[match["task"] or f"+{match['component']}"] = record
+    for base in groups.keys() | waiting.keys():
+        known = waiting.get(base, {}) | groups.get(base, {})
+        missing = len(expected.get(base, frozenset()) - known.keys())
+        folded = _fold(base, list(known.values()), missing=missing, partial=partial)
+        if folded is not None:
+            found[base] = folded
+    return found
+
+
+def _fold(base: str, records: list[JobRecord], *, missing: int, partial: bool) -> JobRecord | None:
+    """One record for many.
+
+    Args:
+        base: Their common id.
+        records: One for each task that the source knows.
+        missing: Tasks that it does not know.
+        partial: Say what is known of an array although tasks are missing (accounting, which writes tasks down when they
+            begin); the queue forgets the ends of tasks, so that what is left there proves no end of all.
+    """
+    alive = [record for record in records if not is_terminal(record.state)]
+    counts = counted(record.state for record in records)
+    if alive or (missing and partial):
+        begun = len(alive) < len(records) or any(record.state not in WAITING for record in alive)
+        reasons = {record.reason for record in alive if record.reason} - {"None"}
+        why = "; ".join(explain_reason(reason) for reason in sorted(reasons))
+        state = "RUNNING" if begun else alive[0].state
+        whole = next((record for record in alive if record.state not in WAITING), records[0])
+        text = counts if len(records) > 1 else ""
+        return replace(_common(base, whole, records), state=state, reason=": ".join(filter(None, (text, why))))
+    if missing:
+        return None
+    worst = max(records, key=lambda record: badness(record.state))
+    reason = counts if len({record.state for record in records}) > 1 else worst.reason
+    return replace(_common(base, worst, records), state=worst.state, reason=reason)
+
+
+def _common(base: str, main: JobRecord, records: list[JobRecord]) -> JobRecord:
+    elapsed = [record.elapsed_seconds for record in records if record.elapsed_seconds is not None]
+    starts = [record.start for record in records if record.start]
+    return replace(
+        main,
+        id=base,
+        nodes=",".join(dict.fromkeys(record.nodes for record in records if record.nodes)),
+        start=min(starts, default=""),
+        end=max((record.end for record in records), default=""),
+        elapsed_seconds=max(elapsed, default=None),
+    )
