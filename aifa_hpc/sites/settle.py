@@ -74,7 +74,7 @@ def write_block(path: Path, site: str, tables: Mapping[str, Any], check: Callabl
     try:
         text = path.read_text("utf-8") if path.exists() else ""
         new = with_block(text, site, tables)
-        check(new)
+        _require_usable(new, path, site, check)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
         with tempfile.NamedTemporaryFile(
@@ -91,6 +91,16 @@ def write_block(path: Path, site: str, tables: Mapping[str, Any], check: Callabl
                 raise
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be rewritten: {error}") from error
+
+
+def _require_usable(text: str, path: Path, site: str, check: Callable[[str], object]) -> None:
+    try:
+        check(text)
+    except InputError as error:
+        raise InputError(
+            f"{path} stays as it was: with what {site} says it could not be used: {error}",
+            hint="A table that you wrote by hand cannot be said twice: correct or remove it there.",
+        ) from error
 
 
 def _marks(site: str) -> tuple[str, str]:

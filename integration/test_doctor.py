@@ -1,0 +1,127 @@
+"""`aifa sites doctor` and `aifa submit --dry-run` on real Slurm, whose clusters are made from the profiles."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from integration.conftest import ROOT, User
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.cluster
+
+# A limit that no other test uses: where it is, how it is moved and put back, and its row before and after.
+LIMITS = {
+    "lumi": (
+        ("scontrol", "update", "partitionname=largemem", "maxtime={}"),
+        ("1-00:00:00", "12:00:00"),
+        "partitions.largemem.max_time",
+    ),
+    "jupiter": (
+        ("sacctmgr", "-i", "modify", "qos", "nocont", "set", "MaxSubmitJobsPerUser={}"),
+        ("64", "63"),
+        "qos.nocont.max_submitted",
+    ),
+}
+
+
+def admin(machine: str, *words: str) -> None:
+    """Runs a command as the cluster's administrator."""
+    program = [sys.executable, "-m", "integration.cluster", "admin", machine, "--", *words]
+    subprocess.run(program, cwd=ROOT, check=True, capture_output=True, timeout=120)
+
+
+@contextmanager
+def moved_limit(machine: str) -> Iterator[tuple[str, str, str]]:
+    """Moves a limit of the cluster, and puts it back; gives its key, and its value before and after."""
+    words, (before, after), key = LIMITS[machine]
+    admin(machine, *(word.format(after) for word in words))
+    try:
+        yield key, before, after
+    finally:
+        admin(machine, *(word.format(before) for word in words))
+
+
+def drifted(user: User) -> tuple[int, dict[str, tuple[str, str]]]:
+    """Exit code of the doctor, and what drifts: profile and site by key."""
+    ran = user.aifa("sites", "doctor", user.site, "--json")
+    assert ran.code in {0, 1}, ran.err
+    return ran.code, {row["key"]: (row["profile"], row["site"]) for row in ran.json if row["status"] == "drift"}
+
+
+def test_a_cluster_made_from_the_profile_is_as_the_profile_says(user: User) -> None:
+    """No drift; limits of partitions, QOS, nodes and folders are confirmed, and disputes settled."""
+    ran = user.aifa("sites", "doctor", user.site, "--json")
+    assert 0 == ran.code, ran.err
+    rows = {row["key"]: row for row in ran.json}
+    disputed = {"lumi": "partitions.dev-g.max_time", "jupiter": "partitions.booster.max_time"}[user.machine]
+    for key in (disputed, "access.account", "access.workdir", "tools.sbatch", "scheduler.cluster_name"):
+        assert "confirmed" == rows[key]["status"], rows[key]
+    assert "settles a conflict of sources" in rows[disputed]["note"]
+    assert 30 < sum(row["status"] == "confirmed" for row in rows.values())
+
+
+def test_a_limit_that_moves_is_found_written_and_followed(user: User) -> None:
+    """Drift; `--write` keeps the user's file and adds to it; the next run is clean; put back, it drifts again."""
+    path = user.home / "config" / "sites.toml"
+    mine = path.read_text()
+    with moved_limit(user.machine) as (key, before, after):
+        assert (1, {key: (before, after)}) == drifted(user)
+        assert 0 == (ran := user.aifa("sites", "doctor", user.site, "--write")).code, ran.err
+        assert path.read_text().startswith(mine)
+        assert (0, {}) == drifted(user)
+    assert (1, {key: (after, before)}) == drifted(user)
+    assert 0 == user.aifa("sites", "doctor", user.site, "--write").code
+    assert (0, {}) == drifted(user)
+
+
+def test_facts_that_the_user_set_wrong_are_found(user: User) -> None:
+    """The user's own override is compared too; it cannot be said twice, so it is not overwritten."""
+    path = user.home / "config" / "sites.toml"
+    partition = {"lumi": "debug", "jupiter": "booster"}[user.machine]
+    text = path.read_text() + f'[sites.{user.site}.partitions.{partition}]\nmax_time = "00:07:00"\nmax_nodes = 3\n'
+    path.write_text(text)
+    code, found = drifted(user)
+    assert (1, {f"partitions.{partition}.{field}" for field in ("max_time", "max_nodes")}) == (code, set(found))
+    ran = user.aifa("sites", "doctor", user.site, "--write")
+    assert (2, text, True) == (ran.code, path.read_text(), "correct or remove it there" in ran.err), ran.err
+
+
+def test_an_account_that_is_not_ours_is_told(user: User) -> None:
+    """The right form, and no association: drift that no override mends."""
+    path = user.home / "config" / "sites.toml"
+    other = {"lumi": "project_465000999", "jupiter": "e-aif-2026fl01-999"}[user.machine]
+    path.write_text(path.read_text().replace(user.connect["account"], other))
+    code, found = drifted(user)
+    assert (1, (other, user.connect["account"])) == (code, found["access.account"])
+
+
+def test_a_dry_run_tells_and_submits_nothing(user: User) -> None:
+    """Slurm's verdict and its estimate; the queue has no such job, and nothing is remembered."""
+    job = user.job("hostname", name="dry-run-only", kind="srun", nodes=2)
+    ran = user.aifa("submit", job, "--site", user.site, "--dry-run", "--json")
+    assert 0 == ran.code, ran.err
+    assert ran.json["accepted"] is True
+    assert ran.json["estimated_start"].startswith("20")
+    assert "" == user.ssh("squeue --noheader --format=%j | grep dry-run-only || true")
+    assert [] == user.aifa("jobs", "--all", "--json").json
+
+
+def test_a_dry_run_tells_the_sites_refusal(user: User) -> None:
+    """What only the site knows: an account of the right form that is not ours; exit code 3, with Slurm's words."""
+    other = {"lumi": "project_465000999", "jupiter": "e-aif-2026fl01-999"}[user.machine]
+    ran = user.aifa("submit", user.job("hostname", account=other), "--site", user.site, "--dry-run")
+    assert (3, "") == (ran.code, ran.out)
+    assert "would refuse job 'job': Invalid account or account/partition combination specified" in ran.err
+
+
+def test_a_dry_run_of_a_job_with_problems_asks_nobody(user: User) -> None:
+    """Exit code 2."""
+    ran = user.aifa("submit", user.job("hostname", time="9-00:00:00"), "--site", user.site, "--dry-run")
+    assert (2, True) == (ran.code, "resources.time" in ran.err), ran.err
