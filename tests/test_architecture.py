@@ -38,6 +38,7 @@ PURE = {
     "jobs.image",
     "jobs.kinds",
     "jobs.plan",
+    "jobs.overlay",
     "jobs.quote",
     "jobs.secrets",
     "jobs.spec",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.sites.model import Site
 
 _current: list[Output] = [TextOutput()]
 
@@ -63,8 +64,12 @@ def site_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def read_job_file(path: Path) -> Job:
+def read_job_file(path: Path, site: Site | None = None) -> Job:
     """The job in a file.
+
+    Args:
+        path: The file.
+        site: Where it is to run: what the file says for that site only goes over the rest.
 
     Raises:
         InputError: It cannot be read, or is no job.
@@ -76,4 +81,4 @@ def read_job_file(path: Path) -> Job:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise InputError(f"the job file {str(path)!r} cannot be read: {reason}.", hint="Give a TOML file.") from error
-    return read_job(text, str(path))
+    return read_job(text, str(path), site=(site.name, site.scheduler.cluster_name) if site else ())

@@ -11,12 +11,13 @@ import msgspec
 
 from aifa_hpc.errors import InputError, ParseError, Problem
 from aifa_hpc.jobs.features import After, Array, Chain, Mail, feature_problems
+from aifa_hpc.jobs.overlay import choose, located, merge, split
 from aifa_hpc.jobs.spec import Container, Job, Launch, Resources, combination_problems, job_problems
 from aifa_hpc.sites.strict import decode, show
 from aifa_hpc.units import Walltime, parse_memory, parse_walltime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from aifa_hpc.jobs.values import Spec
 
@@ -31,12 +32,13 @@ _TABLES: dict[str, type[Spec]] = {
 }
 
 
-def read_job(text: str, label: str = "job") -> Job:
+def read_job(text: str, label: str = "job", *, site: Sequence[str] = ()) -> Job:
     """Decodes a job file, strictly.
 
     Args:
         text: TOML.
         label: What errors call it, usually the file's name.
+        site: Names of the site whose overlay applies, see ``jobs.overlay``.
 
     Raises:
         InputError: Not TOML, or ``problems`` holds every unknown key, wrong type, unit and value, with its full key.
@@ -45,10 +47,21 @@ def read_job(text: str, label: str = "job") -> Job:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{label} is not valid TOML: {error}") from error
+    base, overlays = split(table, label)
+    chosen = choose(overlays, site)
+    # The one that applies first, because its problems are the user's own just now; then those of the other sites.
+    for name in sorted(overlays, key=lambda name: name != chosen):
+        job = _convert(merge(base, overlays[name]), label, name, overlays[name])
+        if name == chosen:
+            found = job
+    return found if chosen else _convert(base, label, "", {})
+
+
+def _convert(table: dict[str, Any], label: str, name: str, overlay: dict[str, Any]) -> Job:
     try:
         return msgspec.convert(table, Job, dec_hook=_unit)
     except msgspec.ValidationError as error:
-        problems = _all_problems(table, label)
+        problems = [located(problem, name, overlay) for problem in _all_problems(table, label)]
         why = ":" if problems else f": {error}"
         raise InputError(f"{label} cannot be used{why}", problems=problems) from error
 
