@@ -62,7 +62,19 @@ FILTER = "the reservation's limits are those of the site's own filters; a plain 
 PATHS = "Slurm does not look at paths; the nodes of the site would not find them"
 SECRET = "Slurm shows whatever a job holds to whoever asks; that it is a secret is for check to say"
 SHAPE = "what a program starts is nothing that Slurm looks at"
+PERCENT = "to Slurm %2 is the limit, which is a field of its own here"
+PAIRS = "Slurm takes aftercorr for a job that is no array and never starts it as one would expect"
+HOSTS = "a site adds and removes nodes, so the profile's names are not binding"
+FEATURES = "which features nodes have is known to the site only"
+NO_WARNING = "a warning 0 s before the end is legal to Slurm, and of no use"
 MOUNTED = "a control character in a folder is legal to Slurm and breaks #SBATCH lines"
+
+
+def part(**asked: Any) -> dict[str, Any]:
+    """A component of a heterogeneous job for LUMI."""
+    resources = {"partition": "standard", "account": BASES["lumi"]["account"], **MINUTES} | asked
+    return {"resources": resources, "launch": {"kind": "srun", "command": ["python", "load.py"]}}
+
 
 CPU = {"gpus_per_node": 0}
 ROWS: tuple[Row, ...] = (
@@ -191,6 +203,54 @@ ROWS: tuple[Row, ...] = (
     lumi("workdir", PATHS, workdir="/home/ada"),
     lumi("launch.command", PATHS, **{"launch.command": ["/home/ada/train"]}),
     lumi("workdir", MOUNTED, workdir="/scratch/project_465000001/a\tb"),
+    # --- LUMI: arrays, and what else is asked of Slurm; to the limit only where no other test has jobs that count
+    lumi(**{"array.count": 200}),
+    lumi("array.count", partition="small", **CPU, **{"array.count": 2000}),
+    lumi(**{"array.tasks": "0-99:2", "array.limit": 4}),
+    lumi(**{"array.tasks": "7"}),
+    lumi(**{"array.tasks": "1000"}),
+    lumi(**{"array.tasks": "1001"}),
+    lumi(**{"array.tasks": "990-1010", "array.limit": 2}),
+    lumi("array.tasks", partition="small", **CPU, **{"array.tasks": "0-300"}),
+    lumi("array.tasks", **{"array.tasks": "5-1"}),
+    lumi("array.tasks", **{"array.tasks": "a-b"}),
+    lumi("array.tasks", PERCENT, **{"array.tasks": "0-9%2"}),
+    lumi(partition="dev-g", **{"array.count": 2}),
+    lumi("array.count", partition="dev-g", **{"array.count": 3}),
+    lumi(partition="small", **CPU, **{"array.count": 220}),
+    lumi("array.count", partition="small", **CPU, **{"array.count": 221}),
+    lumi("array.count", partition="largemem", **CPU, **{"array.count": 31}),
+    lumi("array.count", partition="lumid", gpus_per_node=1, **{"array.count": 2}),
+    lumi(time="2-00:00:00", **{"chain.total": "4-00:00:00"}),
+    lumi("chain.total", time="01:00:00", partition="dev-g", **{"chain.total": "03:00:00"}),
+    lumi(**{"after.singleton": True}),
+    lumi(**{"after.ok": ["4000000000"]}),
+    lumi("after.corr", PAIRS, **{"after.corr": ["1"]}),
+    lumi(signal="USR1@120"),
+    lumi(signal="B:TERM@60"),
+    lumi(signal="USR2@65535"),
+    lumi("signal", signal="USR1@65536"),
+    lumi("signal", signal="FOO@10"),
+    lumi("signal", SHAPE, signal="USR1@120", **{"launch.kind": "command"}),
+    lumi(requeue=True),
+    lumi(requeue=False),
+    lumi(nodelist="nid[005001-005002]", nodes=2),
+    lumi(nodes=2, nodelist="nid005001", exclude="nid005002"),
+    lumi("resources.nodelist", nodes=1, nodelist="nid[005001-005002]"),
+    lumi("resources.exclude", nodelist="nid005001", exclude="nid[005001-005003]"),
+    lumi(because=HOSTS, nodelist="nid999999"),
+    lumi(because=FEATURES, constraint="nvme"),
+    lumi(**{"mail.events": ["END"]}),
+    lumi(**{"launch.kind": "mpi"}),
+    lumi(nodes=2, **{"launch.kind": "ray"}),
+    lumi(nodes=2, **{"launch.kind": "dask"}),
+    # --- LUMI: heterogeneous jobs
+    lumi(components=[part()]),
+    lumi(components=[part(nodes=512)]),
+    lumi("components[0].resources.nodes", components=[part(nodes=513)]),
+    lumi("components[0].resources.time", components=[part(time="2-00:00:01")]),
+    lumi("components[0].resources.memory", components=[part(memory="225G")]),
+    lumi(NODES, nodes=1025, components=[part()]),
     # --- JUPITER: partitions and their size
     jupiter(),
     jupiter(nodes=4),
@@ -225,6 +285,24 @@ ROWS: tuple[Row, ...] = (
     jupiter(TIME, reservation="develbooster", time="02:00:01", because=FILTER),
     jupiter(TIME, reservation="develbooster", time="12:00:01"),
     jupiter(reservation="develboost", because=OWN_RESERVATION),
+    # --- JUPITER: arrays, and what else is asked of Slurm
+    jupiter(**{"array.count": 1001}),
+    jupiter(**{"array.count": 1002}),
+    jupiter(**{"array.tasks": "5000-5010:5"}),
+    jupiter(qos="lowcont", **{"array.count": 64}),
+    jupiter("array.count", qos="lowcont", **{"array.count": 65}),
+    jupiter(qos="nocont", **{"array.tasks": "1000-1063"}),
+    jupiter("array.tasks", qos="nocont", **{"array.tasks": "1000-1064"}),
+    jupiter("array.count", FILTER, reservation="develbooster", **{"array.count": 5}),
+    jupiter(time="12:00:00", **{"chain.total": "3-00:00:00"}),
+    jupiter("chain.total", time="00:30:00", qos="nocont", **{"chain.total": "1-12:00:00"}),
+    jupiter(**{"after.singleton": True}),
+    jupiter(signal="USR1@120"),
+    jupiter("signal", signal="USR1@0", because=NO_WARNING),
+    jupiter(requeue=False),
+    jupiter(nodelist="jpbo-101-01"),
+    jupiter(because=FEATURES, constraint="gh200"),
+    jupiter(nodes=2, **{"launch.kind": "ray"}),
     # --- JUPITER: GPUs, cores, memory
     jupiter(GPUS, gpus_per_node=5),
     jupiter(GPUS, gpus_per_node=8),

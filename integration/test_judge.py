@@ -6,14 +6,17 @@ a legal size impossible where most nodes of a partition are reserved, and ``--ho
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from aifa_hpc.errors import InputError, Problem
 from aifa_hpc.jobs.check import check
-from aifa_hpc.jobs.spec import Job, Launch, Resources
+from aifa_hpc.jobs.features import After, Array, Chain, Mail
+from aifa_hpc.jobs.plan import plan
+from aifa_hpc.jobs.spec import Component, Job, Launch, Resources
 from aifa_hpc.sbatch.loader import template_loader
 from aifa_hpc.sbatch.render import render
 from aifa_hpc.sbatch.reread import write_directive
@@ -26,12 +29,22 @@ if TYPE_CHECKING:
 
     from aifa_hpc.sites.model import Site
 
+T = TypeVar("T")
 pytestmark = pytest.mark.cluster
 
 _JUDGE = """
+submit() {
+  script=$(cat)
+  for try in 1 2 3 4 5 6; do
+    said=$(sbatch --parsable --begin=now+1day 2>&1 <<<"$script") && ids="$ids ${said##*$'\\n'}" && return
+    case $said in *'Unable to contact'* | *'timed out'*) sleep 1 ;; *) break ;; esac  # no verdict
+  done
+  refused=$said
+}
 judge() {
-  said=$(sbatch --parsable --begin=now+1day 2>&1) && { scancel "${said%%;*}"; said=; }
-  printf '%s\\n' "${said##*$'\\n'}"
+  for try in 1 2 3 4 5 6; do [ -n "$ids" ] || break; scancel $ids && break; sleep 1; done
+  printf '%s\\n' "${refused##*$'\\n'}"
+  ids= refused=
 }
 """
 # What a row asks for where the library makes no script of it: one directive for each field.
@@ -46,6 +59,8 @@ _OPTIONS = {
     "cpus_per_task": "cpus-per-task",
     "name": "job-name",
     "workdir": "chdir",
+    "signal": "signal",
+    "array.tasks": "array",
 }
 
 
@@ -53,18 +68,36 @@ def make_job(row: Row) -> Job:
     """The job of a row.
 
     Raises:
-        InputError: No such job can be.
+        InputError: No such job can be; its problems have their full keys.
     """
-    fields: dict[str, Any] = {"name": "judged"}
-    resources, launch = dict(BASES[row.site]), {"kind": "srun", "command": ["python", "train.py"]}
+    tables: dict[str, Any] = {"name": "judged", "resources": dict(BASES[row.site])}
+    tables["launch"] = {"kind": "srun", "command": ["python", "train.py"]}
     for key, value in row.changes.items():
-        if key.startswith("launch."):
-            launch[key.removeprefix("launch.")] = value
-        elif key in {"name", "env", "workdir"}:
-            fields[key] = value
+        table, _, field = key.partition(".")
+        if field:
+            tables.setdefault(table, {})[field] = value
+        elif key in Resources.__struct_fields__:
+            tables["resources"][key] = value
         else:
-            resources[key] = value
-    return Job(resources=Resources(**resources), launch=Launch(**launch), **fields)  # type: ignore[arg-type] # a table
+            tables[key] = value
+    return _make(Job, "", tables)
+
+
+_TABLES = {"resources": Resources, "launch": Launch, "array": Array, "after": After, "mail": Mail, "chain": Chain}
+
+
+def _make(kind: type[T], prefix: str, fields: dict[str, Any]) -> T:
+    made = dict(fields)
+    for key, value in fields.items():
+        if key in _TABLES:
+            made[key] = _make(_TABLES[key], f"{prefix}{key}.", value)
+        elif key == "components":
+            made[key] = [_make(Component, f"{prefix}{key}[{at}].", part) for at, part in enumerate(value)]
+    try:
+        return kind(**made)
+    except InputError as error:
+        problems = [replace(problem, key=f"{prefix}{problem.key}") for problem in error.problems]
+        raise InputError(error.message, problems=problems) from error
 
 
 def refusals(row: Row, site: Site) -> tuple[Problem, ...]:
@@ -72,25 +105,21 @@ def refusals(row: Row, site: Site) -> tuple[Problem, ...]:
     try:
         return tuple(problem for problem in check(make_job(row), site) if problem.severity == "error")
     except InputError as error:
-        # The tables of a job refuse values by themselves, without the table's name before the key.
-        return tuple(replace(problem, key=_full_key(problem.key)) for problem in error.problems)
+        return error.problems
 
 
-def _full_key(key: str) -> str:
-    return key if key in {"name", "env", "workdir"} or "." in key else f"resources.{key}"
-
-
-def script(row: Row, site: Site, config: Path) -> str:
+def scripts(row: Row, site: Site, config: Path) -> list[str]:
     """What is submitted: rendered by the library, or else the base job's script with the row's directives."""
     loader = template_loader(config)
     try:
-        return render(make_job(row), site, loader, version="0")
+        job = make_job(row)
+        return [render(job, site, loader, version="0", part=part) for part in plan(job, site).parts]
     except InputError:
         base = render(make_job(replace(row, changes={})), site, loader, version="0").split("\n")
         asked = {_OPTIONS[key]: str(value) for key, value in row.changes.items()}
         kept = [line for line in base if not any(line.startswith(f"#SBATCH --{option}=") for option in asked)]
         added = [_directive(option, value) for option, value in asked.items() if value]
-        return "\n".join([kept[0], *added, *kept[1:]])
+        return ["\n".join([kept[0], *added, *kept[1:]])]
 
 
 def _directive(option: str, value: str) -> str:
@@ -100,7 +129,16 @@ def _directive(option: str, value: str) -> str:
         return f'#SBATCH --{option}="{value}"'
 
 
-_NUMBERS = ("nodes", "gpus_per_node", "tasks_per_node", "cpus_per_task")
+_COMPONENT = re.compile(r"components\[(?P<at>\d+)\]\.(?P<table>\w+)\.(?P<field>\w+)")
+_NUMBERS = (
+    "array.count",
+    "array.limit",
+    "components[0].resources.nodes",
+    "nodes",
+    "gpus_per_node",
+    "tasks_per_node",
+    "cpus_per_task",
+)
 
 
 def mended(row: Row, site: Site) -> Row | None:
@@ -120,9 +158,13 @@ def _put_in(row: Row, problems: tuple[Problem, ...]) -> Row:
     changes = dict(row.changes)
     for problem in problems:
         key = problem.key.removeprefix("resources.")
-        changes[key] = int(problem.nearest) if key in _NUMBERS else problem.nearest
+        changes[key] = int(problem.nearest) if key in _NUMBERS else problem.nearest.strip('"')
         if key == "launch.command":
             changes[key] = problem.nearest.split()
+        elif part := _COMPONENT.fullmatch(key):
+            own = [{name: dict(table) for name, table in component.items()} for component in changes["components"]]
+            own[int(part["at"])][part["table"]][part["field"]] = changes.pop(key)
+            changes["components"] = own
     return replace(row, changes=changes, refused="", because="")
 
 
@@ -131,7 +173,8 @@ def verdicts(rows: list[Row], site: Site, machine: str, home: Path) -> list[str]
     user = make_user(home, machine, "openssh")
     text = _JUDGE
     for row in rows:
-        text += f"judge <<'end of a script'\n{script(row, site, home)}\nend of a script\n"
+        text += "".join(f"submit <<'end of a script'\n{each}\nend of a script\n" for each in scripts(row, site, home))
+        text += "judge\n"
     lines = user.ssh("bash -s", stdin=text).splitlines()
     assert len(rows) == len(lines), lines[-3:]
     return lines
