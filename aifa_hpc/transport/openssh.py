@@ -57,6 +57,9 @@ _UNATTENDED = (
     "KbdInteractiveAuthentication=no",
 )
 
+_SSH_FAILED = 255
+"""ssh's own exit code, not the command's (ssh(1), EXIT STATUS)."""
+
 _FAST_CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 # Lines of a login's log (LogLevel=DEBUG1) that are for programmers.
@@ -197,6 +200,8 @@ class OpenSSHTransport(SSHTransport):
                 login = False
                 self._login()
                 continue
+            if done.exit_code == _SSH_FAILED and not done.stdout:
+                self._require_configuration()
             return done
 
     def _start(self, line: str) -> Channel:
@@ -237,8 +242,8 @@ class OpenSSHTransport(SSHTransport):
             if self.alive():
                 return
             code, log = self._connect(f"ControlPersist={_PERSIST_SECONDS}", "ControlMaster=auto", *self._mux)
-            # The login shell may end as it likes; 255 is ssh's own (ssh(1), EXIT STATUS).
-            if code != 255 or self.alive():  # noqa: PLR2004 - explained above
+            # The login shell may end as it likes.
+            if code != _SSH_FAILED or self.alive():
                 return
             if "debug1: Executing proxy command" in log:
                 # Beside ControlPersist the words of a jump host's ssh go to /dev/null: hear them without.
@@ -299,6 +304,16 @@ class OpenSSHTransport(SSHTransport):
             raise PersonNeededError(
                 f"There is no program {self._program!r} on PATH; nothing was sent.",
                 hint='Install OpenSSH, or set transport = "fabric" for the site in sites.toml.',
+            )
+
+    def _require_configuration(self) -> None:
+        """Refuses a configuration that ssh cannot read: it then ends before it looks for a master."""
+        done = exchange((self._program, *self._route, "-G", "--", self._host), b"", 10, self._env)
+        if done.exit_code == _SSH_FAILED:
+            said = tail(done.stderr.decode("utf-8", "backslashreplace"))
+            raise PersonNeededError(
+                f"{self._program} cannot use its configuration, so nothing was sent: {said}.",
+                hint="Mend that file, or name another as `ssh_config` of the site in sites.toml.",
             )
 
 

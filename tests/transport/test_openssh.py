@@ -61,6 +61,16 @@ def test_a_command_line_that_is_too_long_is_not_sent(tmp_path: Path) -> None:
         make(tmp_path).run(shell("cat", "x" * 200_000))
 
 
+@pytest.mark.parametrize("text", [None, "Frobnicate yes\n"])
+def test_a_configuration_that_ssh_cannot_read_sends_nothing(tmp_path: Path, text: str | None) -> None:
+    """No such file, and an option that is none: not a lost answer, and the file is named."""
+    config = tmp_path / "config"
+    if text is not None:
+        config.write_text(text)
+    with pytest.raises(PersonNeededError, match=f"nothing was sent: .*{config}"):
+        make(tmp_path, ssh_config=str(config)).run(Command(argv=("true",)))
+
+
 def effective(transport: OpenSSHTransport, argv: tuple[str, ...]) -> dict[str, str]:
     """What the ssh program makes of an argument list (``ssh -G`` connects to nothing)."""
     done = subprocess.run((argv[0], "-G", *argv[1:]), capture_output=True, text=True, check=True)
