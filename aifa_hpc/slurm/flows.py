@@ -213,7 +213,8 @@ def submit(ticket: Ticket, script: str) -> Flow[str]:
     if "aifa: cut" in completed.out:
         raise NotSentError("the script did not reach the site whole, so nothing was submitted.")
     if completed.exit_code == FOLDER_FAILED:
-        raise completed.refusal(f"the job folder {ticket.folder} could not be made")
+        hint = "Check that the folder above is there and yours to write; `workdir` in sites.toml names another place."
+        raise completed.refusal(f"the job folder {ticket.folder} could not be made", hint=hint)
     if completed.exit_code == SCRIPT_FAILED:
         raise completed.refusal(f"the script could not be stored in {ticket.folder}")
     found = yield from look_up(ticket)

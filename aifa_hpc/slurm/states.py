@@ -68,7 +68,7 @@ REASONS = {
     "AssocGrpGRESMinutes": "the project's budget is used up",
     "AssocMaxJobsLimit": "you already run as many jobs as your project allows",
     "BadConstraints": "no node has what it asks for: it will never start",
-    "BeginTime": "it is not to start before a time that was asked for",
+    "BeginTime": "its begin time lies ahead: asked for, or set some minutes off when it was put back into the queue",
     "Dependency": "it waits for another job",
     "DependencyNeverSatisfied": "the job it waits for can no longer end as asked: this one will never start",
     "InvalidAccount": "the account is not valid for this user or partition",
