@@ -39,6 +39,18 @@ def test_the_job_of_the_readme_is_taken_by_lumi() -> None:
     assert ([], 1) == (problems, len(jobs))
 
 
+def test_what_else_a_job_may_ask_for_is_legal() -> None:
+    """Every table of the chapter about jobs is read as it stands there."""
+    rest = '[resources]\ntime = "12:00:00"\n[launch]\nkind = "srun"\ncommand = ["x"]\n'
+    tables = [block for block in blocks("toml") if re.search(r"\[(array|chain|components)\]", block)]
+    found = [read_job(f'name = "a"\n{block}\n{rest}', "README.md") for block in tables]
+    assert [500, 6, 1] == [
+        len(found[0].array.indices) if found[0].array else 0,
+        found[1].chain.links(found[1].resources.time) if found[1].chain else 0,
+        len(found[2].components),
+    ]
+
+
 def test_the_site_files_of_the_readme_are_legal() -> None:
     """Every [sites.NAME] example loads."""
     base = load_sites(Path("/nonexistent"))

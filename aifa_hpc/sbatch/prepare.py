@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.check import partition_of, require_open
 from aifa_hpc.jobs.fit import Fit
-from aifa_hpc.jobs.plan import WHOLE, Part
+from aifa_hpc.jobs.plan import WHOLE, Part, plan
 from aifa_hpc.jobs.spec import component_jobs
 from aifa_hpc.sbatch.directives import HETJOB, directives_of, job_directives
 from aifa_hpc.sbatch.environment import modules_of, variables_of
@@ -97,14 +97,14 @@ class Prepared:
     components: tuple[Step, ...] = ()
 
 
-def prepare(job: Job, site: Site, placement: Placement | None = None, part: Part = WHOLE) -> Prepared:
+def prepare(job: Job, site: Site, placement: Placement | None = None, part: Part | None = None) -> Prepared:
     """Decides everything the templates lay out.
 
     Args:
         job: Its dependencies name ids only.
         site: Where it is to run.
         placement: Where the submission lives; without one the script is for a person to submit.
-        part: Which of the job's submissions it is, see ``jobs.plan``.
+        part: Which of the job's submissions it is, see ``jobs.plan``; the first one by default.
 
     Raises:
         InputError: The site is a draft, or the job names no partition of it.
@@ -113,6 +113,7 @@ def prepare(job: Job, site: Site, placement: Placement | None = None, part: Part
     fits = [_fit(job, site), *(_fit(one, site) for one in component_jobs(job))]
     fit = fits[0]
     variables, modules = variables_of(fit), modules_of(job, site)
+    part = part or plan(job, site).parts[0]
     log = _log(part, placement)
     first, *more = (_step(one, number if job.components else None, log) for number, one in enumerate(fits))
     directives = [*directives_of(fit, placement), *job_directives(job, site, placement, part, f"{log}.out")]

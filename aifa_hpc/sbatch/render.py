@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from aifa_hpc.errors import InputError
-from aifa_hpc.jobs.plan import WHOLE, Part
 from aifa_hpc.sbatch.prepare import Placement, Prepared, prepare
 from aifa_hpc.sbatch.quoting import Raw, comment, quote, word
 from aifa_hpc.sbatch.reread import components_of, read_directives, read_salloc, write_directive
 
 if TYPE_CHECKING:
+    from aifa_hpc.jobs.plan import Part
     from aifa_hpc.jobs.spec import Job
     from aifa_hpc.sites.model import Site
 
@@ -33,7 +33,7 @@ def render(
     *,
     version: str,
     placement: Placement | None = None,
-    part: Part = WHOLE,
+    part: Part | None = None,
 ) -> str:
     """The script.
 
@@ -43,7 +43,7 @@ def render(
         loader: Finds ``KIND.sbatch.j2``.
         version: Of this library, for the script's first comment.
         placement: Where the submission lives; without one the script is for a person to submit.
-        part: Which of the job's submissions it is, see ``jobs.plan``.
+        part: Which of the job's submissions it is, see ``jobs.plan``; the first one by default.
 
     Raises:
         InputError: The site is a draft, the template is broken, or it dropped or changed a directive.

@@ -308,7 +308,7 @@ def test_any_part_of_any_legal_job_renders(drawn: tuple[Site, Job]) -> None:
 def test_a_chain_for_a_person_has_no_folder() -> None:
     """It tells its place, and nothing that only a submission has."""
     made = job(chain=Chain(total="2"))
-    text = render(made, LOCAL, template_loader(NOWHERE), version="0", part=plan(made, LOCAL).parts[0])
+    text = render(made, LOCAL, template_loader(NOWHERE), version="0")
     assert (True, True, False) == (
         "# Part 1 of 2;" in text,
         "export AIFA_CHAIN_LINK=0 AIFA_CHAIN_LINKS=2" in text,
