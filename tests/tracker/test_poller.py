@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from aifa_hpc.errors import InputError, NotSentError, SiteError, SubmissionUnknownError
+from aifa_hpc.jobs.features import After, Array, Chain
 from aifa_hpc.jobs.spec import Job, Launch, Resources
 from aifa_hpc.slurm.flows import Ticket
 from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord
@@ -34,6 +36,7 @@ class WrittenCluster:
     answers: list[Answer] = field(default_factory=list)
     asked: list[tuple[str, ...]] = field(default_factory=list)
     prepared: list[tuple[Any, ...]] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
     site: Any = field(
         default_factory=lambda: SimpleNamespace(name="lumi", scheduler=SimpleNamespace(poll_seconds=30.0))
     )
@@ -41,6 +44,7 @@ class WrittenCluster:
     def prepare(self, job: Job, token: str, *part: Any, **place: Any) -> tuple[Ticket, str]:
         """As the real one, with some script."""
         self.prepared.append((*part, place))
+        self.jobs.append(job)
         return Ticket(token=token, name=f"{job.name}.{token}", jobs="/scratch/jobs"), "#!/bin/bash\n"
 
     def submit(self, ticket: Ticket, script: str) -> str:
@@ -206,3 +210,83 @@ def test_a_submission_whose_process_died_is_looked_for_only_when_it_is_old(store
     clock.forward(600)
     subject.poll()
     assert "NOT_SENT" == store.get("z").status.state
+
+
+CHAIN = Job(
+    name="long",
+    resources=Resources(time=Walltime(60)),
+    launch=Launch(command=("true",)),
+    chain=Chain(total=Walltime(180)),
+)
+
+
+@dataclass
+class CountingCluster(WrittenCluster):
+    """Gives ids one by one, and says what was told after so many."""
+
+    fails_at: int = 99
+    outcome: Exception = field(default_factory=lambda: SiteError("no"))
+
+    def submit(self, ticket: Ticket, script: str) -> str:
+        """The next id, or the failure."""
+        del ticket, script
+        if len(self.prepared) > self.fails_at:
+            raise self.outcome
+        return str(100 + len(self.prepared))
+
+
+def test_the_links_of_a_chain_are_submitted_in_order(store: Store) -> None:
+    """Each after the id of the one before, each with a row of its own, together one job."""
+    cluster = CountingCluster()
+    row = poller(cluster, store, Clock()).submit(CHAIN)
+    places = [place for _, place in cluster.prepared]
+    assert [(), ("101",), ("102",)] == [place["after"] for place in places]
+    assert [["a", "b", "c"]] * 3 == [place["tokens"] for place in places]
+    assert [("a", "101", "a"), ("b", "102", "a"), ("c", "103", "a")] == [
+        (one.token, one.job_id, one.part_of) for one in store.rows()
+    ]
+    assert ("a", "PENDING", "link 1 of 3") == (row.token, row.status.state, row.status.reason)
+    assert ["a", "b", "c"] == [one.token for one in store.parts("a")]
+    assert ["b"] == [one.token for one in store.parts("b")]
+
+
+def test_a_chain_that_breaks_off_says_what_exists(store: Store) -> None:
+    """The error names the parts that were submitted and how to cancel them; nothing more is tried."""
+    cluster = CountingCluster(fails_at=2)
+    with pytest.raises(SiteError) as caught:
+        poller(cluster, store, Clock()).submit(CHAIN)
+    assert "Parts 1 to 2 of 3 exist: 101, 102. `aifa cancel 101` cancels them." == caught.value.hint
+    assert [("a", "PENDING"), ("b", "PENDING"), ("c", "REFUSED")] == [
+        (one.token, one.status.state) for one in store.rows()
+    ]
+
+
+def test_a_token_is_turned_into_an_id_before_anything_is_sent(store: Store) -> None:
+    """Nobody else's token, and none of another site."""
+    cluster = CountingCluster()
+    brings = Poller(cluster, store, clock=Clock(), token=iter(["k3v9qd2m7tfa", "b", "c"]).__next__)  # type: ignore[arg-type] # same methods
+    brings.submit(JOB)
+    brings.submit(replace(JOB, after=After(ok=("k3v9qd2m7tfa", "7"))))
+    assert [None, After(ok=("101", "7"))] == [one.after for one in cluster.jobs]
+    with pytest.raises(InputError, match="no job 'k3v9qd2m7tfz' on lumi"):
+        brings.submit(replace(JOB, after=After(ok=("k3v9qd2m7tfz",))))
+    assert 2 == len(store.rows())
+
+
+def test_tasks_of_an_array_are_one_status(store: Store) -> None:
+    """The poll folds what the queue says of each task."""
+    site = SimpleNamespace(name="lumi", scheduler=SimpleNamespace(poll_seconds=30.0, max_array_size=10))
+    tasks = {f"101_{number}": JobRecord(id=f"101_{number}", state="COMPLETED") for number in range(3)}
+    tasks["101_1"] = JobRecord(id="101_1", state="FAILED", exit=ExitStatus(2))
+    cluster = CountingCluster(site=site, answers=[Answer(queue={}, accounting=tasks, sentinels={}, errors={})])
+    asking = poller(cluster, store, Clock())
+    asking.submit(replace(JOB, array=Array(count=3)))
+    asking.poll()
+    (row,) = store.rows()
+    assert ("0-2", "FAILED", "2:0", "2 COMPLETED, 1 FAILED") == (
+        row.tasks,
+        row.status.state,
+        str(row.status.exit),
+        row.status.reason,
+    )
+    assert ["/scratch/jobs/a/101_0.out", "/scratch/jobs/a/101_1.out", "/scratch/jobs/a/101_2.out"] == list(row.logs)
