@@ -46,6 +46,7 @@ class Cluster:
         site: What the machine is.
         transport: How it is reached; closed with the cluster.
         config: Configuration folder, for the user's own templates.
+        template: A template's file that is used in the place of the launch kind's own.
         sleep: Waits between two tries, in seconds.
     """
 
@@ -55,12 +56,13 @@ class Cluster:
         transport: Transport,
         *,
         config: Path | None = None,
+        template: Path | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.site = site
         self.transport = transport
         self._sleep = sleep
-        self._loader = template_loader(config or config_dir())
+        self._loader = template_loader(config or config_dir(), template)
 
     def close(self) -> None:
         """Lets go of the transport."""

@@ -47,6 +47,7 @@ PURE = {
     "privacy.gate",
     "sbatch.directives",
     "sbatch.environment",
+    "sbatch.compare",
     "sbatch.launch",
     "sbatch.prepare",
     "sbatch.quoting",

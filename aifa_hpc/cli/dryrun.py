@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aifa_hpc.cli.base import current_output
 from aifa_hpc.cli.quote import note_cost, quote_fields
-from aifa_hpc.errors import SiteError
+from aifa_hpc.errors import InputError, SiteError
 
 if TYPE_CHECKING:
     from aifa_hpc.cluster import Cluster
@@ -40,6 +40,8 @@ def dry_run(job: Job, cluster: Cluster) -> None:
     output, site = current_output(), cluster.site
     for warning in require(job, site):
         output.note(f"warning: {warning}")
+    if job.launch.kind == "interactive":
+        raise InputError("an interactive job has no script that sbatch could look at.", hint="See `aifa render`.")
     verdict = ask(cluster, try_script(cluster.render(job)))
     if not verdict.accepted:
         raise SiteError(

@@ -1,4 +1,4 @@
-"""The commands of a job's life: check, render, submit, jobs, logs, cancel."""
+"""The commands of a job's life: check, submit, jobs, logs, cancel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import click
 from aifa_hpc.cli.base import Command, current_output, read_job_file, site_option
 from aifa_hpc.cli.dryrun import dry_run as try_job
 from aifa_hpc.cli.quote import note_cost
-from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, AifaError, InputError
+from aifa_hpc.cli.render import template_option
+from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, AifaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +34,9 @@ def check(job_file: Path, site: str) -> int:
     from aifa_hpc.jobs.check import require_open  # noqa: PLC0415
     from aifa_hpc.sites.load import load_site  # noqa: PLC0415
 
-    job, machine = read_job_file(job_file), load_site(site)
+    machine = load_site(site)
     require_open(machine)
+    job = read_job_file(job_file, machine)
     problems = check_job(job, machine)
     current_output().problems(problems, empty=f"{site} will take job {job.name!r}: nothing to object to.")
     note_cost(job, machine)
@@ -44,44 +46,19 @@ def check(job_file: Path, site: str) -> int:
 @click.command(cls=Command)
 @click.argument("job_file", type=_JOB_FILE)
 @site_option
-@click.option("-o", "--output", "target", type=click.Path(path_type=Path, dir_okay=False), help="File to write to.")
-def render(job_file: Path, site: str, target: Path | None) -> None:
-    """Print the sbatch script that SITE wants for the job."""
-    from aifa_hpc import __version__  # noqa: PLC0415 - keeps `aifa --help` quick
-    from aifa_hpc.jobs.check import require  # noqa: PLC0415
-    from aifa_hpc.sbatch.loader import template_loader  # noqa: PLC0415
-    from aifa_hpc.sbatch.render import render as render_job  # noqa: PLC0415
-    from aifa_hpc.sites.load import config_dir, load_site  # noqa: PLC0415
-
-    job, machine = read_job_file(job_file), load_site(site)
-    for warning in require(job, machine):
-        current_output().note(f"warning: {warning}")
-    script = render_job(job, machine, template_loader(config_dir()), version=__version__)
-    if target is None:
-        current_output().text("script", script)
-        return
-    try:
-        target.write_text(script, "utf-8")
-    except OSError as error:
-        raise InputError(f"the script cannot be written to {str(target)!r}: {error.strerror}.") from error
-    current_output().record({"path": str(target)}, f"wrote {target}")
-
-
-@click.command(cls=Command)
-@click.argument("job_file", type=_JOB_FILE)
-@site_option
 @click.option("--wait", is_flag=True, help="Follow the job to its end; the exit code then tells how it ended.")
 @click.option("--dry-run", is_flag=True, help="Have SITE's own sbatch look at the script, and submit nothing.")
-def submit(job_file: Path, site: str, wait: bool, dry_run: bool) -> int:
+@template_option
+def submit(job_file: Path, site: str, wait: bool, dry_run: bool, template: Path | None) -> int:
     """Submit the job to SITE, exactly once."""
     from aifa_hpc.tracker.connection import connect  # noqa: PLC0415 - keeps `aifa --help` quick
 
-    job, output = read_job_file(job_file), current_output()
-    if dry_run:
-        with connect(site) as connection:
+    output = current_output()
+    with connect(site, template=template) as connection:
+        job = read_job_file(job_file, connection.cluster.site)
+        if dry_run:
             try_job(job, connection.cluster)
-        return EXIT_DONE
-    with connect(site) as connection:
+            return EXIT_DONE
         try:
             handle = connection.submit(job)
         except KeyboardInterrupt:

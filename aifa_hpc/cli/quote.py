@@ -39,8 +39,9 @@ def quote(job_file: Path, site: str, elapsed: Walltime | None) -> None:
     from aifa_hpc.jobs.quote import quote as quote_job  # noqa: PLC0415
     from aifa_hpc.sites.load import load_site  # noqa: PLC0415
 
-    job, machine = read_job_file(job_file), load_site(site)
+    machine = load_site(site)
     require_open(machine)
+    job = read_job_file(job_file, machine)
     found = quote_job(job, machine, elapsed=elapsed)
     lines = [f"{site} bills job {job.name!r}", f"  {found}"]
     lines += [f"  {found.note}"] if found.note else []

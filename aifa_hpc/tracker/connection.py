@@ -18,6 +18,7 @@ from aifa_hpc.tracker.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from types import TracebackType
 
     from aifa_hpc.jobs.spec import Job
@@ -28,11 +29,12 @@ _TICK_SECONDS = 0.5
 """How often waiting looks into the store; the site is asked at its own pace."""
 
 
-def connect(name: str) -> Connection:
+def connect(name: str, *, template: Path | None = None) -> Connection:
     """Opens a site for work; nothing is sent until something is asked of it.
 
     Args:
         name: ``lumi``, ``jupiter``, ``local``, or a site of the user's ``sites.toml``.
+        template: A template's file that is used in the place of the launch kind's own.
 
     Raises:
         InputError: No such site, or it is a draft, or the file that remembers jobs cannot be used.
@@ -41,7 +43,7 @@ def connect(name: str) -> Connection:
     require_open(site)
     store = Store(state_dir() / "jobs.sqlite3")
     try:
-        return Connection(Cluster(site, open_transport(site)), store)
+        return Connection(Cluster(site, open_transport(site), template=template), store)
     except BaseException:
         store.close()
         raise
