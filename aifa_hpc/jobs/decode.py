@@ -12,6 +12,7 @@ import msgspec
 from aifa_hpc.errors import InputError, ParseError, Problem
 from aifa_hpc.jobs.features import After, Array, Chain, Mail, feature_problems
 from aifa_hpc.jobs.overlay import choose, located, merge, split
+from aifa_hpc.jobs.secrets import without_secrets
 from aifa_hpc.jobs.spec import Container, Job, Launch, Resources, combination_problems, job_problems
 from aifa_hpc.sites.strict import decode, show
 from aifa_hpc.units import Walltime, parse_memory, parse_walltime
@@ -61,7 +62,8 @@ def _convert(table: dict[str, Any], label: str, name: str, overlay: dict[str, An
     try:
         return msgspec.convert(table, Job, dec_hook=_unit)
     except msgspec.ValidationError as error:
-        problems = [located(problem, name, overlay) for problem in _all_problems(table, label)]
+        found = map(without_secrets, _all_problems(table, label))
+        problems = [located(problem, name, overlay) for problem in found]
         why = ":" if problems else f": {error}"
         raise InputError(f"{label} cannot be used{why}", problems=problems) from error
 

@@ -66,7 +66,7 @@ _WORDS = (
 # NAME=value, name: value, --name value; the name may have more words in front.
 _ASSIGNED = re.compile(
     rf"(?P<front>--?[A-Za-z0-9_.-]{{0,40}}?|[A-Za-z0-9_.-]{{0,40}}?)(?<![A-Za-z0-9])(?P<word>{_WORDS})"
-    r"(?:[\"']?\s*[=:]\s*|(?P<gap>\s+))[\"']?(?P<value>[^\s\"']+)",
+    r"(?:[\"']?\s*[=:]\s*|(?P<gap>[\"']?,?\s+))[\"']?(?P<value>[^\s\"']+)",
     re.IGNORECASE,
 )
 _PASSWORD = re.compile(r"(?:password|passwd|passphrase)[\"']?\s*[=:]\s*[\"']?(?P<value>[^\s\"']+)", re.IGNORECASE)
@@ -142,6 +142,16 @@ def add_secrets(job: Job, problems: Iterable[Problem]) -> tuple[Problem, ...]:
     found = {problem.key: problem for problem in check_secrets(job)}
     others = [replace(other, value=MASK, nearest="") if other.key in found else other for other in problems]
     return (*others, *found.values())
+
+
+def without_secrets(problem: Problem) -> Problem:
+    """The problem of a field as it may be shown: its value up to the first secret, its rule without any."""
+    if problem.key.startswith("env.") and named_secret(problem.key.removeprefix("env."), "a value"):
+        return replace(problem, value=MASK if problem.value else "", nearest="")
+    if not any(map(looks_secret, (problem.value, problem.nearest, problem.rule))):
+        return problem
+    value = _shown(problem.value) if looks_secret(problem.value) else problem.value
+    return replace(problem, value=value, rule=hide(problem.rule), nearest="")
 
 
 def _shown(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aifa_hpc.errors import ParseError, Problem
+from aifa_hpc.jobs.secrets import without_secrets
 from aifa_hpc.sites.strict import show
 from aifa_hpc.slurm.hostlist import expand_hostlist
 
@@ -35,7 +36,7 @@ def refuse(what: str, problems: Iterator[Problem]) -> None:
     Raises:
         ParseError: There are problems; it holds all of them.
     """
-    found = tuple(problems)
+    found = tuple(map(without_secrets, problems))
     if found:
         raise ParseError(f"the {what} cannot be used:", problems=found)
 

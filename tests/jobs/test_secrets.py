@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.check import check, require
+from aifa_hpc.jobs.decode import read_job
 from aifa_hpc.jobs.secrets import hide, looks_secret, named_secret
 from aifa_hpc.jobs.spec import Component, Container, Job, Launch, Resources
 from aifa_hpc.sites.load import load_site
@@ -50,6 +51,7 @@ SAID = [
     ("https://ada:tiger@example.org/x.git", "https://ada:***@example.org/x.git"),
     ("Authorization: Bearer abcdefghijklmnop1234", "Authorization: Bearer ***"),
     ("--token --password x1y2z3", "--token --password ***"),
+    ('["run", "--password", "tiger77", "-v"]', '["run", "--password", "***", "-v"]'),
 ]
 
 HARMLESS = [
@@ -200,3 +202,22 @@ def test_a_command_with_a_secret_is_shown_by_no_other_problem() -> None:
     )
     problems = check(bad, load_site("lumi", NOWHERE))
     assert [("***", ""), ("python train.py --password ***", "")] == [(each.value, each.nearest) for each in problems]
+
+
+SLIPS = [
+    """name = "x"\n[launch]\ncommand = "python t.py --token SECRET"\n[resources]\ntime = "1"\n""",
+    """name = "x"\n[launch]\nkind = "shell"\ncommand = []\n[resources]\ntime = "SECRET"\n""",
+    """name = "x"\n[launch]\ncommand = ["a"]\n[resources]\ntime = "1"\n[env]\nHF_TOKEN = 123456789\nX = ["SECRET"]\n""",
+    """name = "SECRET x"\nworkdir = "SECRET"\n[launch]\ncommand = ["a"]\n[resources]\ntime = "1"\n""",
+    """name = "x"\nsignal = "SECRET"\n[launch]\ncommand = "run --password 'tiger77'"\n[resources]\ntime = "1"\n""",
+]
+
+
+@pytest.mark.parametrize("text", SLIPS)
+def test_a_job_file_that_cannot_be_used_is_quoted_without_its_secrets(text: str) -> None:
+    """Errors of form show values too."""
+    secret = FORMS["a GitHub token"]
+    with pytest.raises(InputError) as refused:
+        read_job(text.replace("SECRET", secret))
+    for hidden in (secret, "tiger77", "123456789"):
+        assert hidden not in str(refused.value)
