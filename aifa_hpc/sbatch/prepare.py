@@ -160,7 +160,9 @@ def _fit(job: Job, site: Site) -> Fit:
 def _step(fit: Fit, group: int | None, log: str) -> Step:
     words = srun_words(fit)
     if group is not None:
-        words = (words[0], f"--het-group={group}", *words[1:])
+        # Told by itself: srun 24.11 gives a component as many tasks as the first one otherwise.
+        nodes = fit.job.resources.nodes
+        words = (words[0], f"--het-group={group}", f"--nodes={nodes}", f"--ntasks={nodes * fit.tasks}", *words[1:])
     if fit.job.launch.log_per_rank:
         # A requeued job would cut the logs of its first attempt off.
         words = (*words, f"--output={log}.rank-%t.out", "--open-mode=append")

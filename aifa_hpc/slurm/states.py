@@ -96,6 +96,10 @@ REASONS = {
 }
 
 
+QUEUE_ONLY = frozenset({"BeginTime", "Dependency", "JobArrayTaskLimit", "Priority", "Reservation", "Resources"})
+"""Reasons to wait, which accounting keeps when the job has long ended."""
+
+
 def base_state(word: str) -> str:
     """The state in ``CANCELLED by 1000``, ``RUNNING+``, ``CD`` or ``COMPLETED``; unknown words pass through."""
     first = word.strip().split(" ", 1)[0].rstrip("+").upper()

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aifa_hpc.slurm.records import ExitStatus
-from aifa_hpc.slurm.states import COMPLETED, TERMINAL, explain_reason, is_terminal
+from aifa_hpc.slurm.states import COMPLETED, QUEUE_ONLY, TERMINAL, explain_reason, is_terminal
 
 if TYPE_CHECKING:
     from aifa_hpc.slurm.records import Answer, JobRecord, Sentinel
@@ -123,10 +123,11 @@ def merge(previous: Status, answer: Answer, job: str, token: str, now: datetime.
 
 
 def _from(record: JobRecord, proof: str) -> Status:
+    over = is_terminal(record.state)
     return Status(
         state=record.state,
-        reason=explain_reason(record.reason) if record.reason else "",
-        exit=record.exit if is_terminal(record.state) else None,
+        reason="" if over and record.reason in QUEUE_ONLY else explain_reason(record.reason),
+        exit=record.exit if over else None,
         nodes=record.nodes,
         start=record.start,
         end=record.end,

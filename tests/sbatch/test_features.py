@@ -212,7 +212,7 @@ def test_components_are_started_by_one_srun(node: Node, loader: jinja2.BaseLoade
     words = (node.root / "words").read_text().split("\0")[:-1]
     cut = words.index(":")
     assert ["--het-group=0", "program"] == [words[0], words[cut - 1]]
-    assert ["--het-group=1", "--ntasks-per-node=4"] == words[cut + 1 : cut + 3]
+    assert ["--het-group=1", "--nodes=3", "--ntasks=12", "--ntasks-per-node=4"] == words[cut + 1 : cut + 5]
     assert f"--output={node.root}/job/%j.rank-%t.out" in words[cut:]
     assert ["task", "loader", "a'; echo $(id) #"] == words[-3:]
 
