@@ -12,9 +12,11 @@ import pytest
 import aifa_hpc
 from aifa_hpc.jobs.check import check
 from aifa_hpc.jobs.decode import read_job
+from aifa_hpc.sbatch.loader import template_loader
+from aifa_hpc.sbatch.render import render
 from aifa_hpc.sites.load import load_site, load_sites, read_user_sites, site_names
 from aifa_hpc.sites.model import Access
-from tests.readme import README, with_reference
+from tests.readme import BLOCKS, README, template_blocks, with_reference
 
 TEXT = README.read_text("utf-8")
 ROOT = README.parent
@@ -54,9 +56,33 @@ def test_what_else_a_job_may_ask_for_is_legal() -> None:
 def test_the_site_files_of_the_readme_are_legal() -> None:
     """Every [sites.NAME] example loads."""
     base = load_sites(Path("/nonexistent"))
-    examples = [block for block in blocks("toml") if block.startswith("[sites.")]
+    examples = [block for block in blocks("toml") if re.match(r"(#.*\n)*\[sites\.", block)]
     found = [name for block in examples for name in read_user_sites(block, "README.md", base)]
-    assert ["lumi", "jupiter"] == found
+    assert ["lumi", "jupiter", "lumi"] == found
+
+
+def test_the_job_for_several_sites_is_taken_by_each() -> None:
+    """What the README says for one site only makes a job that this site takes."""
+    (text,) = [block for block in blocks("toml") if "[sites.jupiter.resources]" in block]
+    for name in ("lumi", "jupiter"):
+        job = read_job(f'name = "j"\nlaunch.kind = "srun"\nlaunch.command = ["x"]\n{text}', site=(name,))
+        problems = check(job, load_site(name, Path("/nonexistent")))
+        assert [] == [problem for problem in problems if problem.key != "resources.account"]
+
+
+def test_every_block_of_the_templates_is_documented() -> None:
+    """And no block that is not there."""
+    assert set(template_blocks()) == set(BLOCKS)
+
+
+def test_the_template_of_the_readme_renders(tmp_path: Path) -> None:
+    """Its block adds a line to the packaged script."""
+    (text,) = blocks("jinja")
+    (tmp_path / "mine.j2").write_text(text)
+    (block,) = [block for block in blocks("toml") if "[launch]" in block]
+    loader = template_loader(tmp_path, tmp_path / "mine.j2")
+    script = render(read_job(block), load_site("lumi", Path("/nonexistent")), loader, version="1")
+    assert "\nexport STARTED_BY=digits\n" in script
 
 
 def test_the_python_of_the_readme_uses_names_that_exist() -> None:
