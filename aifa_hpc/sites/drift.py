@@ -133,7 +133,7 @@ def _accounts(told: Told) -> Iterator[Row]:
     elif told.site.scheduler.account_required:
         note = "set `account`, or name one in every job"
         yield Row(path=path, profile="-", site=shown, status="notice", note=note)
-    for row in told.associations[:1]:
+    for row in told.associations[: account in names or not account]:
         wanted = told.site.scheduler.default_qos
         if wanted is not None:
             known = row["DefaultQOS"] in told.site.qos
@@ -165,7 +165,8 @@ def _login(told: Told) -> Iterator[Row]:
         other = told.site.access.host not in {"", *login.hosts}
         note = f"seen: {' '.join(seen)}" + ("; another host than the profile's" if other else "")
         status: Verdict = "drift" if published and not other else "notice"
-        yield Row(path=path, profile=f"{len(published)} published", site="others", status=status, note=note)
+        shown = "others" if published else f"{len(seen)} seen"
+        yield Row(path=path, profile=f"{len(published)} published", site=shown, status=status, note=note)
 
 
 def _tools(told: Told) -> Iterator[Row]:

@@ -99,6 +99,7 @@ _SAID = re.compile(r"^aifa: said ?(.*)$", re.MULTILINE)
 _DONE = re.compile(r"^aifa: done (?P<user>\S+)\s*$", re.MULTILINE)
 _FIELD = re.compile(r"(?P<key>[A-Za-z][\w:/]*)=(?P<value>\S*)")
 _SETTING = re.compile(r"^(?P<key>[A-Za-z]\w*)\s+= (?P<value>.*)$", re.MULTILINE)
+_MAY_BE_EMPTY = {"association", "reservation"}  # where no rows are an answer
 _VERSION = re.compile(r"(?P<version>\d+(?:\.\d+)+(?:-\w+)?)", re.ASCII)
 _TESTED = re.compile(r"^aifa: tested (?P<code>\d+)\s*$", re.MULTILINE | re.ASCII)
 _WILL_RUN = re.compile(
@@ -215,7 +216,7 @@ def read_survey(text: str, user: str) -> Survey:
         said = lines[-1] if lines else ""  # the last one says what came of it
         body = _SAID.sub("", section["body"])
         found = _parse(name, rest, body) if section["code"] == "0" or name == "path" else {}
-        if found or (section["code"] == "0" and name == "reservation"):
+        if found or (section["code"] == "0" and name in _MAY_BE_EMPTY):
             tables.setdefault(name, {}).update(found)
         elif name != "tool":  # a tool that is not there is an answer
             silent[name] = said or (f"exit code {section['code']}" if section["code"] != "0" else "it said nothing")

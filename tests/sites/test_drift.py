@@ -148,6 +148,28 @@ def test_a_silent_site_confirms_nothing() -> None:
     assert set() == {row.key for row in rows.values() if row.status == "confirmed"}
 
 
+def test_somebody_without_associations_is_told() -> None:
+    """No rows are an answer; other accounts' limits are not ours."""
+    tables = told(site_of("jupiter"))
+    tables["association"] = {}
+    found = rows_of(site_of("jupiter"), tables)
+    assert ("drift", "none") == (found["access.account"].status, found["access.account"].site)
+    assert "scheduler.default_qos" not in found
+
+
+def test_host_keys() -> None:
+    """One of the published keys is enough; others are drift on the profile's own hosts, and a notice elsewhere."""
+    site, tables = site_of("lumi", host=""), told(site_of("lumi"))
+    published = site.login.host_keys[0].fingerprint
+    for keys, host, status in (
+        ({published: {}, "SHA256:x": {}}, "", "confirmed"),
+        ({"SHA256:x": {}}, "", "drift"),
+        ({"SHA256:x": {}}, "127.0.0.1", "notice"),
+    ):
+        tables["hostkey"] = keys
+        assert status == rows_of(site_of("lumi", host=host), tables)["login.host_keys"].status
+
+
 def test_folders_of_an_unknown_account_are_not_asked_for() -> None:
     """Without an account only folders of the user are known."""
     site = site_of("lumi", account="", workdir="")
