@@ -80,6 +80,12 @@ _MODEL_TOKEN = re.compile(
 
 _AWS_SECRET = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9/+]{40}")
 _FILE = re.compile(r"(?:[~.]{0,2}/.*|[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+/?|.*\.[A-Za-z][A-Za-z0-9]{0,4})", re.DOTALL)
+# A line of a program reads its secret from somewhere: `password=getpass()`, `token=environ["X"]`, `token=args.token`.
+_CODE = re.compile(
+    r"[A-Za-z_][A-Za-z0-9_.]*[(\[].*|[A-Za-z_]+(?:\.[A-Za-z_]+)+\W*"
+    r"|[A-Za-z_]*(?:password|secret|token|key|credential)[A-Za-z_]*\W*",
+    re.IGNORECASE | re.DOTALL,
+)
 _FILLED_IN = re.compile(r"[$%<{\[(@`*]|(?:file|env|vault|op|pass):", re.IGNORECASE)
 _PLAIN = re.compile(
     "true|false|yes|no|on|off|none|null|auto|default|required|optional|prompt|ask|stdin|env", re.IGNORECASE
@@ -208,8 +214,8 @@ def _is_token(front: str, value: str) -> bool:
 
 
 def _harmless(value: str) -> bool:
-    """Nothing yet, a switch, something a shell or a program fills in, or a file."""
+    """Nothing yet, a switch, something that a shell or a program fills in, or a file."""
     value = value.strip("\"',;")
-    if not value or _PLAIN.fullmatch(value) or _FILLED_IN.match(value):
+    if not value or _PLAIN.fullmatch(value) or _FILLED_IN.match(value) or _CODE.fullmatch(value):
         return True
     return _FILE.fullmatch(value) is not None and not _AWS_SECRET.fullmatch(value)

@@ -43,7 +43,7 @@ SAID = [
     ("--password=hunter2", "--password=***"),
     ("--password hunter2", "--password ***"),
     ("train.py --api-key abcd1234 --epochs 3", "train.py --api-key *** --epochs 3"),
-    ("--wandb-token=mytokenmytokenmytoken", "--wandb-token=***"),
+    ("--wandb-token=abcdefghijklmnopqrst", "--wandb-token=***"),
     ("export WANDB_API_KEY=0123456789abcdef0123456789abcdef01234567; run", "export WANDB_API_KEY=*** run"),
     ("PGPASSWORD=tiger psql", "PGPASSWORD=*** psql"),
     ('{"password": "tiger77"}', '{"password": "***"}'),
@@ -74,6 +74,7 @@ HARMLESS = [
     "task-management-with-a-very-long-name-0123456789-0123456789-0123456789-0123456789",
     "nid[005001-007952,007954-007977] 0xfe000000000000,0xfe00000000000000",
     "550e8400-e29b-41d4-a716-446655440000",
+    "import os; login(token=os.environ['HF_TOKEN'], password=getpass(), secret=args.secret, api_key=api_key)",
 ]
 
 NAMED = ["HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "DB_PASSWORD"]
