@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import Problem
-from aifa_hpc.jobs.features import signal_seconds
+from aifa_hpc.jobs.features import RANKED_KINDS, signal_seconds
 from aifa_hpc.jobs.plan import plan
 from aifa_hpc.slurm.hostlist import compress_hostlist, expand_hostlist
 
@@ -53,8 +53,8 @@ def component_rules(job: Job, *, alone: bool) -> Iterator[Problem]:
         rule = f"excludes {', '.join(both[:3])}, which resources.nodelist demands"
         near = compress_hostlist([name for name in unwanted if name not in set(both)])
         yield Problem(key="resources.exclude", value=asked.exclude, rule=rule, nearest=near)
-    if job.launch.log_per_rank and job.launch.kind == "command":
-        rule = "a plain command has no ranks, so it writes the job's own log only"
+    if job.launch.log_per_rank and job.launch.kind not in RANKED_KINDS:
+        rule = f"{job.launch.kind} has no ranks, so it writes the job's own log only"
         yield Problem(key="launch.log_per_rank", value="true", rule=rule, nearest="false", severity="warning")
 
 

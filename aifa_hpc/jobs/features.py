@@ -54,7 +54,11 @@ MailEvent: TypeAlias = Literal[
 ]
 """sbatch(1) ``--mail-type``."""
 
+RANKED_KINDS = ("srun", "mpi", "torchrun")
+"""Launch kinds whose program is one step with ranks."""
+
 KINDS = ("ok", "any", "not_ok", "started", "corr")
+"""The lists of :class:`After`, in the order in which they are written."""
 
 _RANGE = re.compile(r"(\d{1,7})(?:-(\d{1,7})(?::(\d{1,7}))?)?", re.ASCII)
 _JOB = re.compile(r"\d{1,10}(?:_\d{1,7})?|[a-z0-9]{12}", re.ASCII)

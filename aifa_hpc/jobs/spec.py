@@ -283,13 +283,17 @@ class Job(Spec, frozen=True, kw_only=True):
 
 
 def component_jobs(job: Job) -> tuple[Job, ...]:
-    """The further components, each as a job of its own."""
-    return tuple(
-        msgspec.structs.replace(
-            job, resources=component.resources, launch=component.launch, components=(), chain=None, after=None
+    """The further components, each as a job of its own; one that names no account is billed to the job's."""
+    found = []
+    for component in job.components:
+        asked = component.resources
+        if not asked.account:
+            asked = msgspec.structs.replace(asked, account=job.resources.account)
+        changed = msgspec.structs.replace(
+            job, resources=asked, launch=component.launch, components=(), chain=None, after=None
         )
-        for component in job.components
-    )
+        found.append(changed)
+    return tuple(found)
 
 
 def combination_problems(parts: dict[str, bool]) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.check import partition_of, require_open
+from aifa_hpc.jobs.features import RANKED_KINDS
 from aifa_hpc.jobs.fit import Fit
 from aifa_hpc.jobs.plan import WHOLE, Part, plan
 from aifa_hpc.jobs.spec import component_jobs
@@ -163,7 +164,7 @@ def _step(fit: Fit, group: int | None, log: str) -> Step:
         # Told by itself: srun 24.11 gives a component as many tasks as the first one otherwise.
         nodes = fit.job.resources.nodes
         words = (words[0], f"--het-group={group}", f"--nodes={nodes}", f"--ntasks={nodes * fit.tasks}", *words[1:])
-    if fit.job.launch.log_per_rank:
+    if fit.job.launch.log_per_rank and fit.job.launch.kind in RANKED_KINDS:
         # A requeued job would cut the logs of its first attempt off.
         words = (*words, f"--output={log}.rank-%t.out", "--open-mode=append")
     variables = variables_of(fit)

@@ -13,7 +13,7 @@ from aifa_hpc.errors import InputError, ParseError
 from aifa_hpc.jobs.check import check
 from aifa_hpc.jobs.decode import read_job
 from aifa_hpc.jobs.features import After, Array, Chain, Mail
-from aifa_hpc.jobs.spec import Component, Job, Launch, Resources
+from aifa_hpc.jobs.spec import Component, Job, Launch, Resources, component_jobs
 from aifa_hpc.sites.load import load_site
 
 NOWHERE = Path("/nonexistent")
@@ -192,6 +192,14 @@ def test_components_are_checked_one_by_one() -> None:
         (problem.key, problem.nearest) for problem in found if problem.severity == "error"
     }
     assert all(problem.key.startswith("components[1]") for problem in found)
+
+
+def test_a_component_is_billed_to_the_job() -> None:
+    """Unless it names an account of its own."""
+    small = GPU | {"account": ""}
+    more = [Component(resources=Resources(**small), launch=Launch(kind="srun", command=["x"]))]
+    assert ["project_465000001"] == [one.resources.account for one in component_jobs(job(components=more))]
+    assert () == check(job(components=more), LUMI)
 
 
 def test_a_site_with_mail_sends_it() -> None:
