@@ -43,7 +43,7 @@ def modules_of(job: Job, site: Site) -> tuple[tuple[str, ...], ...]:
 
 
 def variables_of(fit: Fit) -> Variables:
-    """Every variable once; the user's value takes the place of a preset, and its note says of which."""
+    """Every variable once in each place; the user's value takes the place of a preset, and its note says of which."""
     job = fit.job
     batch: list[Export] = []
     node: list[Export] = []
@@ -55,8 +55,8 @@ def variables_of(fit: Fit) -> Variables:
         else:
             batch.append(line)
     said = {line.name for line in batch}
-    launch = [line for line in launch_variables(fit) if line.name not in said]
-    batch += [_yours(job, line) for line in launch if line.name in job.env]
+    launch = launch_variables(fit)
+    batch += [_yours(job, line) for line in launch if line.name in job.env.keys() - said]
     said = {line.name for line in batch}
     batch += [Export(name=name, value=value) for name, value in job.env.items() if name not in said]
     task = [line for line in launch if line.name not in job.env]
