@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.check import partition_of, require_open
 from aifa_hpc.jobs.features import RANKED_KINDS
@@ -111,10 +113,14 @@ def prepare(job: Job, site: Site, placement: Placement | None = None, part: Part
         InputError: The site is a draft, or the job names no partition of it.
     """
     require_open(site)
+    part = part or plan(job, site).parts[0]
+    if part.chain and placement is not None and job.container is not None:
+        # The program makes a file there, so its container must see the folder.
+        binds = (*job.container.bind, placement.links[0])
+        job = msgspec.structs.replace(job, container=msgspec.structs.replace(job.container, bind=binds))
     fits = [_fit(job, site), *(_fit(one, site) for one in component_jobs(job))]
     fit = fits[0]
     variables, modules = variables_of(fit), modules_of(job, site)
-    part = part or plan(job, site).parts[0]
     log = _log(part, placement)
     first, *more = (_step(one, number if job.components else None, log) for number, one in enumerate(fits))
     directives = [*directives_of(fit, placement), *job_directives(job, site, placement, part, f"{log}.out")]

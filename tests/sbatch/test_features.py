@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.features import After, Array, Chain, Mail
 from aifa_hpc.jobs.plan import Part, plan, write_indices
-from aifa_hpc.jobs.spec import Component, Job, Launch, Resources
+from aifa_hpc.jobs.spec import Component, Container, Job, Launch, Resources
 from aifa_hpc.sbatch.loader import template_loader
 from aifa_hpc.sbatch.prepare import Placement, prepare
 from aifa_hpc.sbatch.render import render
@@ -314,3 +314,11 @@ def test_a_chain_for_a_person_has_no_folder() -> None:
         "export AIFA_CHAIN_LINK=0 AIFA_CHAIN_LINKS=2" in text,
         "AIFA_CHAIN_DONE=" in text,
     )
+
+
+def test_a_container_sees_where_the_chain_ends() -> None:
+    """The folder of the first link is bound, whatever else is."""
+    made = job("srun", GPU, chain=Chain(total="2"), container=Container(image="/scratch/x.sif", bind=["/scratch/y"]))
+    placement = Placement(folder="/j/t1", token="t1", name="a.t1", after=("1",), links=("/j/t0", "/j/t1"))
+    words = prepare(made, LUMI, placement, plan(made, LUMI).parts[1]).program
+    assert ["--bind=/scratch/y", "--bind=/j/t0", "/scratch/x.sif"] == list(words[-3:])
