@@ -204,12 +204,16 @@ def _size(job: Job, site: Site, partition: Partition) -> Iterator[Problem]:
 
 def _gpus(job: Job, site: Site, partition: Partition) -> Iterator[Problem]:
     asked, node = job.resources.gpus_per_node, site.nodes[partition.node]
+    most = node.gpus if partition.max_gpus is None else min(node.gpus, partition.max_gpus)
     if asked > node.gpus:
         rule = f"a node of this partition has {node.gpus} GPU{'s' if node.gpus != 1 else ''}"
-        nearest, severity, source = node.gpus, "error", _source(node)
+        nearest, severity, source = most, "error", _source(node)
+    elif asked > most:
+        rule = f"this partition gives a job at most {most} GPU{'s' if most != 1 else ''}"
+        nearest, severity, source = most, "error", _source(partition)
     elif node.gpus and not asked:
         rule = "nodes of this partition have GPUs, and a job that asks for none sees none"
-        nearest, severity, source = node.gpus, "error", _source(partition)
+        nearest, severity, source = most, "error", _source(partition)
     elif asked < node.gpus and partition.whole_node:
         unused = node.gpus - asked
         rule = f"this partition gives and bills whole nodes: {node.gpus} GPUs each, of which {unused} are unused"

@@ -175,6 +175,7 @@ class Partition(Fact, frozen=True, kw_only=True):
         max_time: Longest walltime.
         default_time: Walltime of a job that asks for none; ``None`` when the site demands one.
         max_nodes: Most nodes of one job; ``None`` is the partition's size.
+        max_gpus: Most GPUs of one job; ``None`` is all of its nodes'.
         max_running: Most running jobs of a user.
         max_submitted: Most jobs of a user, waiting or running; an array task counts as one.
         billing: Key of ``Site.billing``.
@@ -188,6 +189,7 @@ class Partition(Fact, frozen=True, kw_only=True):
     max_time: Walltime
     default_time: Walltime | None = None
     max_nodes: Count | None = None
+    max_gpus: Count | None = None
     max_running: Count | None = None
     max_submitted: Count | None = None
     billing: str

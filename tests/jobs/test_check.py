@@ -77,6 +77,8 @@ RULES: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
     ("lumi", {"gpus_per_node": 0}, [("resources.gpus_per_node", "0", "8", "error")]),
     ("lumi", {"gpus_per_node": 4}, [("resources.gpus_per_node", "4", "8", "warning")]),
     ("lumi", {"gpus_per_node": 4, "partition": "small-g"}, []),
+    ("lumi", {"gpus_per_node": 2, "partition": "lumid"}, [("resources.gpus_per_node", "2", "1", "error")]),
+    ("lumi", {"gpus_per_node": 0, "partition": "lumid"}, [("resources.gpus_per_node", "0", "1", "error")]),
     ("lumi", {"gpus_per_node": 1, "partition": "small"}, [("resources.gpus_per_node", "1", "0", "error")]),
     ("local", {"gpus_per_node": 1}, [("resources.gpus_per_node", "1", "0", "error")]),
     # cores: LUMI-G keeps 8 of its 64; a task for each GPU counts even where nobody wrote it
