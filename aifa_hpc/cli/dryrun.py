@@ -34,6 +34,7 @@ def dry_run(job: Job, cluster: Cluster) -> None:
         SiteError: The site would refuse it, or does not answer.
     """
     from aifa_hpc.jobs.check import require  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.jobs.plan import plan  # noqa: PLC0415
     from aifa_hpc.jobs.quote import quote  # noqa: PLC0415
     from aifa_hpc.slurm.survey import try_script  # noqa: PLC0415
 
@@ -56,6 +57,9 @@ def dry_run(job: Job, cluster: Cluster) -> None:
             f"\nestimate: it would start at {verdict.start} (the site's clock){where}, if the queue stayed as it is; "
             "jobs of higher priority move that back, jobs that end early bring it forward."
         )
+    parts = len(plan(job, site).parts)
+    if parts > 1:
+        text += f"\nIt becomes {parts} submissions, of which sbatch looked at the first."
     fields = {
         "site": site.name,
         "accepted": True,
@@ -64,6 +68,7 @@ def dry_run(job: Job, cluster: Cluster) -> None:
         "processors": verdict.processors,
         "partition": verdict.partition,
         "words": verdict.words,
+        "submissions": parts,
         "quote": quote_fields(quote(job, site)),
     }
     output.record(fields, text)

@@ -24,6 +24,23 @@ def test_a_dry_run_for_machines(aifa: Aifa) -> None:
     assert (0, True, "local") == (ran.code, ran.json["accepted"], ran.json["partition"]), ran.err
 
 
+def test_of_several_submissions_the_first_is_looked_at(aifa: Aifa) -> None:
+    """A chain of three links: said, and priced as a whole."""
+    ran = aifa("submit", aifa.job(rest='[chain]\ntotal = "00:06:00"'), "--site", "local", "--dry-run", "--json")
+    assert (0, 3, 3) == (ran.code, ran.json["submissions"], ran.json["quote"]["runs"]), ran.err
+
+
+def test_an_interactive_job_has_no_script(aifa: Aifa) -> None:
+    """Exit code 2, and where to look; the site, which is not there, is not asked."""
+    (aifa.home / "config").mkdir()
+    settings = 'extends = "lumi"\nhost = "127.0.0.1"\nport = 1\naccount = "project_465000001"\n'
+    (aifa.home / "config" / "sites.toml").write_text(f"[sites.nowhere]\n{settings}")
+    resources = 'partition = "standard-g"\ngpus_per_node = 8'
+    job = aifa.job(kind='"interactive"', command='["bash"]', resources=resources)
+    ran = aifa("submit", job, "--site", "nowhere", "--dry-run")
+    assert (2, True) == (ran.code, "no script that sbatch could look at. See `aifa render`." in ran.err), ran.err
+
+
 def test_a_job_with_problems_is_not_shown_to_the_site(aifa: Aifa) -> None:
     """Exit code 2, with every problem."""
     ran = aifa("submit", aifa.job(resources="nodes = 50"), "--site", "local", "--dry-run")
