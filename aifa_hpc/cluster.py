@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from aifa_hpc import __version__
 from aifa_hpc.command import drive, shell
 from aifa_hpc.errors import InputError, ParseError, SiteError
-from aifa_hpc.jobs.check import account_of, require
+from aifa_hpc.jobs.check import account_of, partition_of, require
+from aifa_hpc.jobs.image import head_problems, read_head
 from aifa_hpc.jobs.plan import WHOLE
 from aifa_hpc.sbatch.loader import template_loader
 from aifa_hpc.sbatch.prepare import Placement
@@ -81,10 +82,16 @@ class Cluster:
             after: Ids of its earlier submissions that this one waits for.
 
         Raises:
-            InputError: The site is a draft, the job has problems, or a template is broken.
+            InputError: The site is a draft, the job has problems or is interactive, its image is for another processor,
+                or a template is broken.
             TransportError: The site must be asked who we are there, and cannot be.
         """
         require(job, self.site)
+        if job.launch.kind == "interactive":
+            message = f"an interactive job is not submitted; log in to {self.site.name} and paste:\n"
+            raise InputError(message, hint=self.render(job))
+        if part.number == 0:
+            self._require_image(job)
         folder = f"{self.workdir(account_of(job, self.site))}/jobs"
         ticket = Ticket(token=token, name=f"{job.name}.{token}", jobs=folder)
         # Slurm's singleton compares whole names, so such a job has a plain one and is found by its comment.
@@ -154,6 +161,16 @@ class Cluster:
     @cached_property
     def _user(self) -> tuple[str, str]:
         return self._drive(_who_am_i())
+
+    def _require_image(self, job: Job) -> None:
+        """Refuses an image that can be read there and is for another processor."""
+        partition = partition_of(job, self.site)
+        if job.container is None or partition is None:
+            return
+        head = self._drive(read_head(job.container.image))
+        if problems := tuple(head_problems(job, self.site, partition, head)):
+            message = f"{self.site.name} cannot run job {job.name!r}:"
+            raise InputError(message, problems=problems, hint="Nothing was sent.")
 
     def _drive(self, flow: Flow[T]) -> T:
         return drive(flow, self._run)
