@@ -55,15 +55,16 @@ place() {
   [ -d "$found" ] && [ -w "$found" ] && [ -x "$found" ] && echo "writable=yes"
   printf 'nearest=%s\\n' "$found"
 }
-user=$(id -un) qos=$1 association=$2
+user=$(id -un) qos=$1 association=$2 patience=
 shift 2
-ask version sbatch --version
-ask config scontrol show config
-ask partition scontrol --oneliner show partition
-ask node sinfo --exact --noheader --format='%R|%z|%m|%G|%D|%T'
-ask reservation scontrol --oneliner show reservation
-ask qos sacctmgr --noheader --parsable2 show qos format="$qos"
-ask association sacctmgr --noheader --parsable2 show assoc user="$user" format="$association"
+command -v timeout > /dev/null && patience='timeout 30'
+ask version $patience sbatch --version
+ask config $patience scontrol show config
+ask partition $patience scontrol --oneliner show partition
+ask node $patience sinfo --exact --noheader --format='%R|%z|%m|%G|%D|%T'
+ask reservation $patience scontrol --oneliner show reservation
+ask qos $patience sacctmgr --noheader --parsable2 show qos format="$qos"
+ask association $patience sacctmgr --noheader --parsable2 show assoc user="$user" format="$association"
 ask hostkey keys
 ask python python3 --version
 while [ "$#" -gt 0 ] && [ "$1" != -- ]; do ask "tool_$1" command -v "$1"; shift; done
@@ -99,6 +100,7 @@ _SAID = re.compile(r"^aifa: said ?(.*)$", re.MULTILINE)
 _DONE = re.compile(r"^aifa: done (?P<user>\S+)\s*$", re.MULTILINE)
 _FIELD = re.compile(r"(?P<key>[A-Za-z][\w:/]*)=(?P<value>\S*)")
 _SETTING = re.compile(r"^(?P<key>[A-Za-z]\w*)\s+= (?P<value>.*)$", re.MULTILINE)
+_CODES = {"0": "it said nothing", "124": "no answer in 30 seconds"}  # 124: timeout(1)
 _MAY_BE_EMPTY = {"association", "reservation"}  # where no rows are an answer
 _VERSION = re.compile(r"(?P<version>\d+(?:\.\d+)+(?:-\w+)?)", re.ASCII)
 _TESTED = re.compile(r"^aifa: tested (?P<code>\d+)\s*$", re.MULTILINE | re.ASCII)
@@ -111,7 +113,7 @@ _WORDS = re.compile(r"^(?:sbatch: (?:error: )?|allocation failure: )(?P<text>.*\
 # slurm_errno.c: the controller did not answer, which says nothing of the job.
 _DEAF = re.compile(r"timed out|Unable to contact|Zero Bytes|Unexpected message|(?:send|receive|shutdown) failure")
 
-SURVEY_TIMEOUT = 180.0  # some ten programs, each of which may wait for a busy controller or database
+SURVEY_TIMEOUT = 300.0  # seven programs, each of which may wait 30 s for a busy controller or database, and folders
 TEST_TIMEOUT = 120.0  # as a submission
 
 
@@ -219,7 +221,7 @@ def read_survey(text: str, user: str) -> Survey:
         if found or (section["code"] == "0" and name in _MAY_BE_EMPTY):
             tables.setdefault(name, {}).update(found)
         elif name != "tool":  # a tool that is not there is an answer
-            silent[name] = said or (f"exit code {section['code']}" if section["code"] != "0" else "it said nothing")
+            silent[name] = said or _CODES.get(section["code"], f"exit code {section['code']}")
         if name == "tool" and not found:
             tables.setdefault("tool", {})
     return Survey(user=user, tables=tables, silent=silent)

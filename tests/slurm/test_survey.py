@@ -154,6 +154,15 @@ def test_the_shell_of_the_survey(machine: Machine, folder: str) -> None:
     assert [] == list(machine.root.rglob("pwned"))
 
 
+def test_a_database_that_does_not_answer_holds_up_nothing(machine: Machine) -> None:
+    """Each program has half a minute; what is not told by then is not told."""
+    machine.program("timeout", 'shift; case $1 in sacctmgr) exit 124 ;; *) exec "$@" ;; esac')
+    machine.program("scontrol", 'echo "PartitionName=main MaxTime=1:00"')
+    found = drive(survey([], []), machine.run)
+    assert ("no answer in 30 seconds", "no answer in 30 seconds") == (found.silent["qos"], found.silent["association"])
+    assert "1:00" == found.tables["partition"]["main"]["MaxTime"]
+
+
 def test_an_answer_that_is_cut_off_is_an_error() -> None:
     """Half a survey says nothing."""
     text = captured("survey-24.11.5.txt").partition("aifa: done")[0]
