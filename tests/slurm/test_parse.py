@@ -61,9 +61,9 @@ def with_other_line_ends(text: str) -> str:
 WAYS = [plain, behind_a_banner, with_other_line_ends]
 
 
-@pytest.mark.parametrize("path", sorted(DATA.glob("*.txt")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(DATA.glob("s[qa]*.txt")), ids=lambda path: path.stem)
 def test_data_says_where_it_is_from(path: Path) -> None:
-    """The first line names the version and the command, with the columns that are asked for today."""
+    """The first line names the version and the command, with the columns that squeue and sacct are asked for today."""
     first = path.read_text("utf-8").partition("\n")[0]
     what, _, version = path.stem.partition("-")
     program = what.partition("_")[0]
