@@ -88,10 +88,12 @@ def legal_jobs(draw: st.DrawFn) -> tuple[str, Job]:
     name = draw(st.sampled_from(sorted(site.partitions)))
     partition, root = site.partitions[name], site.path_roots[0].rstrip("/")
     kind = draw(st.sampled_from([kind for kind in KINDS if kind in site.launch]))
-    gpus = site.nodes[partition.node].gpus
+    gpus, most = site.nodes[partition.node].gpus, min(8, partition.max_nodes or partition.nodes)
+    if partition.max_gpus is not None:
+        gpus, most = min(gpus, partition.max_gpus), 1
     resources = {
         "partition": name,
-        "nodes": draw(st.integers(1, min(8, partition.max_nodes or partition.nodes))),
+        "nodes": draw(st.integers(1, most)),
         "gpus_per_node": draw(st.integers(1, gpus)) if gpus else 0,
         "account": site.scheduler.account_example,
     }
