@@ -174,11 +174,12 @@ def facts(site: Site) -> list[tuple[str, Fact]]:
 def _user_file(config: Path | None) -> tuple[str, str]:
     path = (config or config_dir()) / "sites.toml"
     try:
-        return path.read_text("utf-8"), str(path)
+        return path.read_text("utf-8-sig"), str(path)  # some editors begin UTF-8 with a mark
     except FileNotFoundError:
         return "", str(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InputError(f"{path} cannot be read: {reason}.") from error
 
 
 def _toml(text: str, label: str) -> dict[str, Any]:

@@ -29,6 +29,17 @@ def test_user_sites_extend_packaged_ones(aifa: Aifa) -> None:
     assert "project_465000009" == rows["mine"]
 
 
+def test_a_mark_at_the_beginning_of_the_site_file(aifa: Aifa) -> None:
+    """Editors on Windows write one; a folder in the file's place is named, without numbers for programmers."""
+    (aifa.home / "config").mkdir()
+    path = aifa.home / "config" / "sites.toml"
+    path.write_bytes(b"\xef\xbb\xbf[sites.lumi]\naccount = 'project_465000009'\n")
+    assert "project_465000009" in aifa("sites").out
+    path.unlink()
+    path.mkdir()
+    assert (2, f"error: {path} cannot be read: Is a directory.\n") == ((ran := aifa("sites")).code, ran.err)
+
+
 def test_a_broken_site_file_names_file_key_and_nearest(aifa: Aifa) -> None:
     """A typo in sites.toml is found wherever the file is read."""
     (aifa.home / "config").mkdir()
