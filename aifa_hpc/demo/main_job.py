@@ -125,7 +125,12 @@ def run(
     narrator.detail(f"job {handle.id}, token {handle.token}")
 
     narrator.step("Follow")
-    status = handle.wait(timeout=wait_seconds, seen=lambda status: narrator.detail(f"{status.state} {status.reason}"))
+    try:
+        status = handle.wait(
+            timeout=wait_seconds, seen=lambda status: narrator.detail(f"{status.state} {status.reason}")
+        )
+    except TimeoutError as error:
+        raise JobFailedError(f"{error}; it goes on.", hint="`aifa jobs` shows what becomes of it.") from error
     narrator.step("Log")
     narrator.detail(handle.logs().rstrip())
     if not status.ok:
