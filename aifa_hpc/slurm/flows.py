@@ -216,7 +216,8 @@ def submit(ticket: Ticket, script: str) -> Flow[str]:
         hint = "Check that the folder above is there and yours to write; `workdir` in sites.toml names another place."
         raise completed.refusal(f"the job folder {ticket.folder} could not be made", hint=hint)
     if completed.exit_code == SCRIPT_FAILED:
-        raise completed.refusal(f"the script could not be stored in {ticket.folder}")
+        hint = "Free some space or quota there, and submit again: nothing was submitted."
+        raise completed.refusal(f"the script could not be stored in {ticket.folder}", hint=hint)
     found = yield from look_up(ticket)
     if found is None:
         raise NotSentError("the submission was fenced off: nothing was submitted, and nothing will be.")
