@@ -70,7 +70,7 @@ def require_open(site: Site) -> None:
     """
     if site.draft:
         known = "".join(f"\n  - {fact}" for fact in site.known)
-        raise InputError(f"site {site.name!r} is a draft: {site.draft} What is known:{known}")
+        raise InputError(f"site {site.name!r} is a draft: {site.draft.rstrip('.')}. What is known:{known}")
 
 
 def partition_of(job: Job, site: Site) -> Partition | None:
