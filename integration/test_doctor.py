@@ -113,6 +113,34 @@ def test_a_dry_run_tells_and_submits_nothing(user: User) -> None:
     assert [] == user.aifa("jobs", "--all", "--json").json
 
 
+SHARES = {
+    "lumi": [
+        ({"partition": "small-g", "gpus_per_node": 1}, 7, "0.5 x max(ceil(7/8), ceil(60/64), 1) x 1 h"),
+        (
+            {"partition": "small-g", "gpus_per_node": 2, "nodes": 2, "cpus_per_task": 5},
+            20,
+            "0.5 x max(ceil(20/8), ceil(240/64), 4) x 1 h",
+        ),
+        (
+            {"partition": "small", "gpus_per_node": 0, "tasks_per_node": 3, "cpus_per_task": 4, "memory": "30G"},
+            12,
+            "1 x max(12, ceil(30/2)) x 1 h",
+        ),
+        ({"partition": "standard-g", "nodes": 2}, 112, "4 x 2 nodes x 1 h"),
+    ],
+    "jupiter": [({"gpus_per_node": 1}, 288, "288 x 1 node x 1 h"), ({"nodes": 2}, 576, "288 x 2 nodes x 1 h")],
+}
+
+
+def test_what_is_billed_is_what_slurm_would_give(user: User) -> None:
+    """The cores in a quote's working are those that sbatch says the job would get; whole nodes are whole."""
+    for resources, cores, working in SHARES[user.machine]:
+        job = user.job("hostname", kind="srun", time="01:00:00", **resources)
+        ran = user.aifa("submit", job, "--site", user.site, "--dry-run", "--json")
+        assert 0 == ran.code, ran.err
+        assert (cores, working) == (ran.json["processors"], ran.json["quote"]["working"])
+
+
 def test_a_dry_run_tells_the_sites_refusal(user: User) -> None:
     """What only the site knows: an account of the right form that is not ours; exit code 3, with Slurm's words."""
     other = {"lumi": "project_465000999", "jupiter": "e-aif-2026fl01-999"}[user.machine]

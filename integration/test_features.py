@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +104,34 @@ def test_dependencies_by_id_and_by_token(user: User) -> None:
     ended = end_of(user, ok["id"])
     assert ("COMPLETED", "after\n") == (ended["state"], user.aifa("logs", ok["id"]).out)
     until(lambda: found(user, not_ok["id"])["state"] == "CANCELLED")
+
+
+def test_tasks_of_two_arrays_are_paired(user: User) -> None:
+    """Task i of the second waits for task i of the first; the one whose partner failed never runs."""
+    first = submit(user, shell(user, "exit $AIFA_ARRAY_TASK_ID", "[array]\ncount = 2", name="one"))
+    path = shell(user, "true", f'[array]\ncount = 2\n[after]\ncorr = ["{first["token"]}"]', name="two")
+    second = submit(user, path, wait=True)
+    assert ("CANCELLED", {"1 COMPLETED", "1 CANCELLED"}) == (second["state"], set(second["reason"].split(", "))), second
+
+
+def test_a_handle_may_be_waited_for(user: User) -> None:
+    """In Python a dependency names a handle; `started` is met as soon as that job runs."""
+    code = f"""
+import aifa_hpc as aifa
+from aifa_hpc import After, Job, Launch, Resources
+with aifa.connect({user.site!r}) as site:
+    resources = Resources(time="00:05:00", **{SHAPES[user.machine]!r})
+    first = site.submit(Job(name="first", resources=resources, launch=Launch(command=["sleep", "100"])))
+    after = After(started=[first])
+    second = site.submit(Job(name="second", resources=resources, launch=Launch(command=["true"]), after=after))
+    status = second.wait(timeout=120)
+    print(status.state, first.refresh().state)
+    first.cancel()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=user.env, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert (0, "COMPLETED RUNNING\n") == (ran.returncode, ran.stdout), ran.stderr
 
 
 def test_a_singleton_waits_for_its_name(user: User) -> None:

@@ -65,7 +65,9 @@ def submit(job_file: Path, site: str, wait: bool, dry_run: bool, template: Path 
             output.note("\nIt may have been submitted: do not submit it again before `aifa jobs` has told.")
             raise
         note_cost(job, connection.cluster.site)
-        line = f"job {handle.id} submitted to {site}; follow it: aifa logs {handle.id} -f"
+        ids = [str(part.job_id) for part in connection.store.parts(handle.token)]
+        parts = f" in {len(ids)} parts ({', '.join(ids)})" if len(ids) > 1 else ""
+        line = f"job {handle.id} submitted to {site}{parts}; follow it: aifa logs {handle.id} -f"
         if not wait:
             output.record(job_fields(handle.row), line)
             return EXIT_DONE

@@ -1,7 +1,9 @@
 """Many records to one: the tasks of an array, and the components of a heterogeneous job.
 
 squeue and sacct print ``123_4`` for a task that has begun, ``123_[5-9%2]`` for those that wait together, and ``123+1``
-for a component. sacct may show ``31_[3-4%1]`` and ``31_3`` for a moment: what is said of a task by itself wins.
+for a component. sacct may show ``31_[3-4%1]`` and ``31_3`` for a moment: what is said of a task by itself wins. It may
+also show ``31_[3-4]`` as cancelled when that came to 4 only, and 3 begins a moment later: what squeue shows by itself
+is not believed to have ended in a range.
 
 An array is alive while any of its tasks is, and over when every task is known to be; it then failed if any task did.
 """
@@ -59,15 +61,20 @@ def gather(answer: Answer, tasks: Mapping[str, str]) -> Answer:
         tasks: For each id of an array its indices, as sbatch was given them.
     """
     expected = {job: frozenset(map(str, read_indices(text))) for job, text in tasks.items() if text}
+    shown = frozenset(answer.queue or ())
     return replace(
         answer,
         queue=None if answer.queue is None else _gather(answer.queue, expected, partial=False),
-        accounting=None if answer.accounting is None else _gather(answer.accounting, expected, partial=True),
+        accounting=None if answer.accounting is None else _gather(answer.accounting, expected, shown, partial=True),
     )
 
 
 def _gather(
-    records: Mapping[str, JobRecord], expected: Mapping[str, frozenset[str]], *, partial: bool
+    records: Mapping[str, JobRecord],
+    expected: Mapping[str, frozenset[str]],
+    shown: frozenset[str] = frozenset(),
+    *,
+    partial: bool,
 ) -> dict[str, JobRecord]:
     found: dict[str, JobRecord] = {}
     groups: dict[str, dict[str, JobRecord]] = {}
@@ -77,14 +84,15 @@ def _gather(
         if match is None:
             found[key] = record
         elif match["waiting"] is not None:
-            parts = waiting.setdefault(match["base"], {})
-            parts.update(dict.fromkeys(map(str, read_indices(match["waiting"])), record))
+            numbers = map(str, read_indices(match["waiting"]))
+            own = (number for number in numbers if f"{match['base']}_{number}" not in shown)
+            waiting.setdefault(match["base"], {}).update(dict.fromkeys(own, record))
         else:
             groups.setdefault(match["base"], {})[match["task"] or f"+{match['component']}"] = record
     for base in groups.keys() | waiting.keys():
         known = waiting.get(base, {}) | groups.get(base, {})
         missing = len(expected.get(base, frozenset()) - known.keys())
-        folded = _fold(base, list(known.values()), missing=missing, partial=partial)
+        folded = _fold(base, list(known.values()), missing=missing, partial=partial) if known else None
         if folded is not None:
             found[base] = folded
     return found

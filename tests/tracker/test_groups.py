@@ -77,6 +77,19 @@ CASES: list[tuple[str, str | None, str | None, tuple[str, str, ExitStatus | None
         accounted("31_[3-4%1] PENDING 0:0", "31_3 COMPLETED 0:0", "31_4 COMPLETED 0:0"),
         ("COMPLETED", "", ExitStatus(0)),
     ),
+    # a range that is cancelled is not the end of a task that the queue shows by itself
+    (
+        "0,1",
+        queued("31_0 COMPLETED", "31_1 CANCELLED"),
+        accounted("31_[0-1] CANCELLED 0:0"),
+        ("LAGGING", "gone from the queue, not yet in accounting", None),
+    ),
+    (
+        "0,1",
+        queued("31_0 COMPLETED", "31_1 CANCELLED"),
+        accounted("31_0 COMPLETED 0:0", "31_1 CANCELLED 0:0"),
+        ("CANCELLED", "1 COMPLETED, 1 CANCELLED", ExitStatus(0)),
+    ),
     # tasks of which nobody says anything are not over
     ("0-2", "", accounted("31_0 COMPLETED 0:0"), ("LAGGING", "gone from the queue, not yet in accounting", None)),
     ("0-2", queued("31_0 COMPLETED"), None, ("LAGGING", "gone from the queue, not yet in accounting", None)),
