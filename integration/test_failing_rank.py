@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 
-PROGRAM = 'if [ "$SLURM_PROCID" = 1 ]; then exit 3; fi; sleep 8; echo "rank $SLURM_PROCID went on"'
+PROGRAM = 'if [ "$SLURM_PROCID" = 1 ]; then exit 3; fi; sleep 8 && echo "rank $SLURM_PROCID went on"'
 
 
 @pytest.mark.parametrize(("setting", "goes_on"), [("", False), ('[env]\nSLURM_KILL_BAD_EXIT = "0"\n', True)])

@@ -89,15 +89,16 @@ def test_a_killed_copy_resumes(user: User) -> None:
     """Shards whose copy is killed in the middle are complete after the same command again, and sent once each."""
     python(
         user,
-        "import pathlib; from aifa_hpc.demo.shards import write_shards; write_shards(pathlib.Path('shards'), 300)",
+        "import pathlib; from aifa_hpc.demo.shards import write_shards; write_shards(pathlib.Path('shards'), 1500)",
     )
     killed = python(user, _killing(user, "shards", "self.files >= 100", f"{user.site}:{user.folder}/shards/"))
     arrived = int(user.ssh(f"find '{user.folder}/shards' -name '*.parquet' | wc -l"))
     ran = user.aifa("stage", "copy", "shards", f"{user.site}:{user.folder}/shards/", "--class", "open", "--json")
     proven = user.aifa("stage", "verify", f"{user.site}:{user.folder}/shards", "--json")
     assert (-signal.SIGKILL, 0, True) == (killed.returncode, ran.code, proven.json["ok"]), ran.err
-    assert 100 <= arrived < 300
-    assert (300, 300 - ran.json["files_sent"]) == (ran.json["files"], pytest.approx(arrived, abs=64))
+    assert 100 <= arrived < 1500
+    # Whoever counts may be a few files behind the far side, at most what is under way on all channels.
+    assert (1500, 1500 - ran.json["files_sent"]) == (ran.json["files"], pytest.approx(arrived, abs=256))
 
 
 def test_a_killed_copy_of_one_large_file_sends_little_again(user: User) -> None:
