@@ -2,8 +2,8 @@
 
 squeue and sacct print ``123_4`` for a task that has begun, ``123_[5-9%2]`` for those that wait together, and ``123+1``
 for a component. sacct may show ``31_[3-4%1]`` and ``31_3`` for a moment: what is said of a task by itself wins. It may
-also show ``31_[3-4]`` as cancelled when that came to 4 only, and 3 begins a moment later: what squeue shows by itself
-is not believed to have ended in a range.
+also show ``31_[3-4]``, or ``31`` alone, as cancelled when that came to 4 only, and 3 begins a moment later: what squeue
+shows by itself is not believed to have ended together.
 
 An array is alive while any of its tasks is, and over when every task is known to be; it then failed if any task did.
 """
@@ -77,12 +77,14 @@ def _gather(
     partial: bool,
 ) -> dict[str, JobRecord]:
     found: dict[str, JobRecord] = {}
+    apart = {match["base"] for key in shown if (match := _ID.fullmatch(key)) and match["task"] is not None}
     groups: dict[str, dict[str, JobRecord]] = {}
     waiting: dict[str, dict[str, JobRecord]] = {}
     for key, record in records.items():
         match = _ID.fullmatch(key)
         if match is None:
-            found[key] = record
+            if key not in apart:
+                found[key] = record
         elif match["waiting"] is not None:
             numbers = map(str, read_indices(match["waiting"]))
             own = (number for number in numbers if f"{match['base']}_{number}" not in shown)

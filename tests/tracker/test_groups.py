@@ -84,6 +84,13 @@ CASES: list[tuple[str, str | None, str | None, tuple[str, str, ExitStatus | None
         accounted("31_[0-1] CANCELLED 0:0"),
         ("LAGGING", "gone from the queue, not yet in accounting", None),
     ),
+    # nor is the bare id, which Slurm 22.05 shows for a second or two
+    (
+        "0,1",
+        queued("31_0 COMPLETED", "31_1 CANCELLED"),
+        accounted("31 CANCELLED 0:0"),
+        ("LAGGING", "gone from the queue, not yet in accounting", None),
+    ),
     (
         "0,1",
         queued("31_0 COMPLETED", "31_1 CANCELLED"),
