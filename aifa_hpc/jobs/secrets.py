@@ -80,6 +80,10 @@ _MODEL_TOKEN = re.compile(
 
 _AWS_SECRET = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9/+]{40}")
 _FILE = re.compile(r"(?:[~.]{0,2}/.*|[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+/?|.*\.[A-Za-z][A-Za-z0-9]{0,4})", re.DOTALL)
+# Narrower, where the name alone says that a secret is there.
+_NAMED_FILE = re.compile(
+    r"(?:~|\.{0,2})/.*|[A-Za-z0-9_./-]+\.(?:cfg|conf|env|ini|json|key|pem|toml|txt|ya?ml)", re.DOTALL
+)
 # A line of a program reads its secret from somewhere: `password=getpass()`, `token=environ["X"]`, `token=args.token`.
 _CODE = re.compile(
     r"[A-Za-z_][A-Za-z0-9_.]*[(\[].*|[A-Za-z_]+(?:\.[A-Za-z_]+)+\W*"
@@ -123,7 +127,9 @@ def named_secret(name: str, value: str) -> str:
     front, _, last = name.lower().rpartition("_")
     if last == "token" and _MODEL_TOKEN.fullmatch(front.rpartition("_")[2]):
         return ""
-    return "" if _harmless(value) or re.fullmatch(r"\d{1,6}", value) else "secret by its name"
+    plain = not value or _PLAIN.fullmatch(value) or re.fullmatch(r"\d{1,6}", value)
+    file = _NAMED_FILE.fullmatch(value) and not _AWS_SECRET.fullmatch(value)
+    return "" if plain or file else "secret by its name"
 
 
 def check_secrets(job: Job) -> Iterator[Problem]:

@@ -130,7 +130,8 @@ def test_nothing_else_is_taken_for_a_secret(text: str) -> None:
 @pytest.mark.parametrize("name", NAMED)
 def test_a_variable_may_be_secret_by_its_name(name: str) -> None:
     """Whatever its value looks like."""
-    assert "secret by its name" == named_secret(name, "abcdefgh")
+    for value in ("abcdefgh", "my_password", "correct(horse", "a.b", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"):
+        assert "secret by its name" == named_secret(name, value)
     assert "secret by its name" == named_secret(f"SINGULARITYENV_{name}", "abcdefgh") or name in {
         "KAGGLE_KEY",
         "SSHPASS",
