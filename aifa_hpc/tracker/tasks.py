@@ -77,20 +77,19 @@ def _gather(
     partial: bool,
 ) -> dict[str, JobRecord]:
     found: dict[str, JobRecord] = {}
-    apart = {match["base"] for key in shown if (match := _ID.fullmatch(key)) and match["task"] is not None}
     groups: dict[str, dict[str, JobRecord]] = {}
     waiting: dict[str, dict[str, JobRecord]] = {}
     for key, record in records.items():
         match = _ID.fullmatch(key)
-        if match is None:
-            if key not in apart:
-                found[key] = record
-        elif match["waiting"] is not None:
-            numbers = map(str, read_indices(match["waiting"]))
-            own = (number for number in numbers if f"{match['base']}_{number}" not in shown)
-            waiting.setdefault(match["base"], {}).update(dict.fromkeys(own, record))
-        else:
+        if match is not None and match["waiting"] is None:
             groups.setdefault(match["base"], {})[match["task"] or f"+{match['component']}"] = record
+        elif match is not None or key in expected:  # a range of tasks, or the bare id: all of them
+            base = match["base"] if match is not None else key
+            numbers = map(str, read_indices(match["waiting"])) if match is not None else expected[key]
+            own = (number for number in numbers if f"{base}_{number}" not in shown)
+            waiting.setdefault(base, {}).update(dict.fromkeys(own, record))
+        else:
+            found[key] = record
     for base in groups.keys() | waiting.keys():
         known = waiting.get(base, {}) | groups.get(base, {})
         missing = len(expected.get(base, frozenset()) - known.keys())
