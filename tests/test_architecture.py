@@ -65,6 +65,7 @@ PURE = {
     "slurm.hostlist",
     "slurm.parse",
     "slurm.records",
+    "slurm.shell",
     "slurm.states",
     "slurm.survey",
     "staging.geometry",

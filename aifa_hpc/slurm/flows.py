@@ -36,23 +36,13 @@ from aifa_hpc.slurm.parse import (
     parse_sentinel,
 )
 from aifa_hpc.slurm.records import Answer, JobRecord, Sentinel
+from aifa_hpc.slurm.shell import ASK, CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CLEAN = """
-for name in $(env | sed -n -e 's/^\\(SBATCH_[A-Z0-9_]*\\)=.*/\\1/p' -e 's/^\\(SQUEUE_[A-Z0-9_]*\\)=.*/\\1/p'); do
-  unset "$name"
-done
-unset SLURM_TIME_FORMAT SACCT_FEDERATION SACCT_LOCAL
-export SLURM_BITSTR_LEN=0
-"""
-"""What a login shell may set to change Slurm's answers: ``SBATCH_ACCOUNT`` and its like win over the script's own lines
-(sbatch(1) INPUT ENVIRONMENT VARIABLES), ``SQUEUE_PARTITION`` hides jobs, the time format changes times, and long array
-lists are cut off (squeue(1) ENVIRONMENT VARIABLES)."""
-
 _SUBMIT = (
-    _CLEAN
+    CLEAN
     + """
 mask=$(umask)
 umask 077
@@ -95,7 +85,7 @@ them in any line of a script, also inside quotes.
 """
 
 _LOOK = (
-    _CLEAN
+    CLEAN
     + """
 umask 077
 mkdir -p -- "$1" && cd -- "$1" || exit 73
@@ -118,16 +108,9 @@ names in the queue and give them to a job.
 """
 
 _QUERY = (
-    _CLEAN
+    CLEAN
+    + ASK
     + """
-ask() {
-  echo "aifa: section $1"
-  shift
-  { said=$("$@" 2>&1 >&3 3>&- < /dev/null); code=$?; } 3>&1
-  echo
-  printf '%s\\n' "$said" | sed 's/^/aifa: said /'
-  echo "aifa: end $code"
-}
 queue=$1 since=$2 accounting=$3 count=0
 while IFS= read -r ids && [ -n "$ids" ]; do
   ask queue squeue --noheader --states=all --jobs="$ids" --format="$queue"

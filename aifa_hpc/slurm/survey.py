@@ -17,36 +17,21 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aifa_hpc.command import Flow, shell
 from aifa_hpc.errors import SiteError
+from aifa_hpc.slurm.shell import ASK, CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Table: TypeAlias = "dict[str, dict[str, str]]"
 
-_CLEAN = """
-for name in $(env | sed -n -E 's/^((SBATCH|SINFO|SCONTROL)_[A-Z0-9_]*)=.*/\\1/p'); do
-  unset "$name"
-done
-unset SLURM_TIME_FORMAT SLURM_CLUSTERS
-export SLURM_BITSTR_LEN=0
-"""
-"""What a login shell may set to change the answers: other columns, other partitions, other clusters, other times."""
-
 QOS_COLUMNS = ("Name", "MaxWall", "MaxTRES", "MaxJobsPU", "MaxSubmitPU")
 ASSOCIATION_COLUMNS = ("Cluster", "Account", "Partition", "QOS", "DefaultQOS", "MaxWall", "MaxJobs", "MaxSubmit")
 NODE_COLUMNS = ("partition", "cores", "memory", "gres", "nodes", "state")
 
 _SURVEY = (
-    _CLEAN
+    CLEAN
+    + ASK
     + """
-ask() {
-  echo "aifa: section $1"
-  shift
-  { said=$("$@" 2>&1 >&3 3>&- < /dev/null); code=$?; } 3>&1
-  echo
-  printf '%s\\n' "$said" | sed 's/^/aifa: said /'
-  echo "aifa: end $code"
-}
 keys() { for key in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf "$key" || return; done; }
 place() {
   [ -d "$1" ] && echo "there=yes"
@@ -85,7 +70,7 @@ echo "aifa: done $user"
 user there and a leading ``{home}`` the home."""
 
 _TEST = (
-    _CLEAN
+    CLEAN
     + """
 out=$(sbatch --test-only --ignore-pbs 2>&1)
 code=$?
