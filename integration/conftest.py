@@ -1,6 +1,7 @@
 """The test clusters, booted once for a run of tests, and users' folders that point at them.
 
-``AIFA_KEEP_CLUSTERS=1`` leaves them up for the next run; ``AIFA_CLUSTERS=lumi`` boots only some.
+What was up before stays up. ``AIFA_KEEP_CLUSTERS=1`` leaves all up for the next run, ``AIFA_CLUSTERS=lumi`` boots only
+some.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from integration.clusters.control import clusters_dir
+from integration.clusters.control import Cluster, clusters_dir
+from tests.program import Ran, run_aifa
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,20 +29,6 @@ SHAPES = {
     "jupiter": {"partition": "booster", "gpus_per_node": 4},
     "lumi": {"partition": "standard-g", "gpus_per_node": 8},
 }
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its standard output as JSON."""
-        return json.loads(self.out)
 
 
 @dataclass(frozen=True)
@@ -71,16 +59,7 @@ class User:
 
     def aifa(self, *words: str) -> Ran:
         """Runs the program."""
-        ran = subprocess.run(
-            [sys.executable, "-c", "from aifa_hpc.cli import main; main()", *words],
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-            env=self.env,
-            cwd=self.home,
-        )
-        return Ran(ran.returncode, ran.stdout, ran.stderr)
+        return run_aifa(*words, env=self.env, cwd=self.home, timeout=180)
 
     def ssh(self, script: str, stdin: str = "") -> str:
         """Runs a script on the cluster, past everything that is tested."""
@@ -115,10 +94,12 @@ def make_user(home: Path, machine: str, transport: str, **settings: Any) -> User
 def clusters() -> Iterator[None]:
     """The test clusters, up."""
     program = [sys.executable, "-m", "integration.cluster"]
+    # Clusters that somebody booted before are somebody's: only our own are ended.
+    ours = [site for site in SITES if not all(Cluster(site).status().values())]
     subprocess.run([*program, "up", *SITES], cwd=ROOT, check=True)
     yield
-    if not os.environ.get("AIFA_KEEP_CLUSTERS"):
-        subprocess.run([*program, "down", *SITES], cwd=ROOT, check=True)
+    if ours and not os.environ.get("AIFA_KEEP_CLUSTERS"):
+        subprocess.run([*program, "down", *ours], cwd=ROOT, check=True)
 
 
 @pytest.fixture(params=[f"{site}-{transport}" for site in SITES for transport in ("openssh", "fabric")])

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.program import Ran, run_aifa
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Its standard output as JSON."""
-        return json.loads(self.out)
 
 
 @dataclass(frozen=True)
@@ -37,16 +22,7 @@ class Aifa:
 
     def __call__(self, *words: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> Ran:
         """Runs it to its end."""
-        ran = subprocess.run(
-            [sys.executable, "-c", "from aifa_hpc.cli import main; main()", *words],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=cwd or self.home,
-            env=self.env | (env or {}),
-        )
-        return Ran(ran.returncode, ran.stdout, ran.stderr)
+        return run_aifa(*words, env=self.env | (env or {}), cwd=cwd or self.home, timeout=60)
 
     @property
     def env(self) -> dict[str, str]:
