@@ -178,6 +178,7 @@ class Endpoint(ABC):
 
     def matches(self, found: Found, sums: Sequence[PartSum]) -> bool:
         """Whether a published file is made of these parts; asked only where parts are proven by MD5."""
+        # Not abstract: most places have SHA-256 and nothing to answer. Asked all the same, it is the engine's mistake.
         raise NotImplementedError(f"{self} compares {found.path!r} ({len(sums)} parts) by SHA-256")
 
     @abstractmethod
