@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints.txt
 
-.PHONY: demo test unit integration lint docs clusters-up clusters-down clean
+.PHONY: demo test unit integration chaos lint docs clusters-up clusters-down clean
 
 demo: $(VENV)/.demo
 	$(BIN)/aifa demo
@@ -18,6 +18,11 @@ unit: $(VENV)/.test
 integration: $(VENV)/.test
 	$(BIN)/python -m integration.cluster needs --install
 	$(BIN)/python -m pytest integration
+
+# Faults at hundreds of moments, in place of the samples that `make integration` has of them; prints its figures.
+chaos: $(VENV)/.test
+	$(BIN)/python -m integration.cluster needs --install
+	$(BIN)/python -m pytest integration -m chaos -p no:randomly
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
