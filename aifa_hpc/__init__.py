@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from aifa_hpc.jobs.decode import read_job
     from aifa_hpc.jobs.features import After, Array, Chain, Mail
     from aifa_hpc.jobs.spec import Component, Container, Job, Launch, Resources
-    from aifa_hpc.tracker.connection import Connection, JobHandle, connect
+    from aifa_hpc.tracker.connection import Connection, connect
     from aifa_hpc.tracker.events import Status
+    from aifa_hpc.tracker.handle import JobHandle
     from aifa_hpc.transfers import prove, stage
     from aifa_hpc.units import Memory, Walltime
 
@@ -61,7 +62,7 @@ _HOMES = {
     "Connection": "tracker.connection",
     "Container": "jobs.spec",
     "Job": "jobs.spec",
-    "JobHandle": "tracker.connection",
+    "JobHandle": "tracker.handle",
     "Launch": "jobs.spec",
     "Mail": "jobs.features",
     "Memory": "units",

@@ -16,8 +16,9 @@ from aifa_hpc.cli.base import Group
 from aifa_hpc.cli.demo import demo
 from aifa_hpc.cli.doctor import doctor
 from aifa_hpc.cli.ending import run
-from aifa_hpc.cli.jobs import cancel, check, jobs, logs, submit
+from aifa_hpc.cli.jobs import cancel, check, jobs, submit
 from aifa_hpc.cli.login import login
+from aifa_hpc.cli.logs import logs
 from aifa_hpc.cli.quote import quote
 from aifa_hpc.cli.render import render
 from aifa_hpc.cli.sites import sites

@@ -1,4 +1,4 @@
-"""The commands of a job's life: check, submit, jobs, logs, cancel."""
+"""The commands of a job's life: check, submit, jobs, cancel."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, AifaE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aifa_hpc.tracker.connection import JobHandle
     from aifa_hpc.tracker.events import Status
+    from aifa_hpc.tracker.handle import JobHandle
     from aifa_hpc.tracker.store import Row
 
 _JOB_FILE = click.Path(path_type=Path)
@@ -127,24 +127,9 @@ def jobs(site: str | None, everything: bool, offline: bool) -> int:
 @click.command(cls=Command)
 @click.argument("job_id", metavar="ID")
 @click.option("--site", metavar="SITE", help="Where, if several sites have a job of that id.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
-def logs(job_id: str, site: str | None, follow: bool) -> None:
-    """Print a job's output, by its id or token."""
-    output = current_output()
-    with _handle(job_id, site) as handle:
-        if follow:
-            output.stream("log", handle.follow(trouble=output.note))
-        else:
-            output.stream("log", handle.read())
-        output.note(status_line(handle.status))
-
-
-@click.command(cls=Command)
-@click.argument("job_id", metavar="ID")
-@click.option("--site", metavar="SITE", help="Where, if several sites have a job of that id.")
 def cancel(job_id: str, site: str | None) -> None:
     """Cancel a job, by its id or token."""
-    with _handle(job_id, site) as handle:
+    with open_job(job_id, site) as handle:
         if handle.status.over:
             text = f"job {handle.id} is over already: {status_line(handle.status)}"
         else:
@@ -154,7 +139,7 @@ def cancel(job_id: str, site: str | None) -> None:
 
 
 @contextmanager
-def _handle(word: str, site: str | None) -> Iterator[JobHandle]:
+def open_job(word: str, site: str | None) -> Iterator[JobHandle]:
     """The handle of a remembered job, with its connection open around it."""
     from aifa_hpc.sites.load import state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.tracker.connection import connect  # noqa: PLC0415

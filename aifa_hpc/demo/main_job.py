@@ -21,8 +21,9 @@ from aifa_hpc.transfers import prove, stage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aifa_hpc.tracker.connection import Connection, JobHandle
+    from aifa_hpc.tracker.connection import Connection
     from aifa_hpc.tracker.events import Status
+    from aifa_hpc.tracker.handle import JobHandle
 
 TRAIN = Path(__file__).with_name("train.py")
 ROWS = 1797
