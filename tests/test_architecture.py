@@ -64,6 +64,7 @@ PURE = {
     "slurm.flows",
     "slurm.hostlist",
     "slurm.parse",
+    "slurm.reasons",
     "slurm.records",
     "slurm.shell",
     "slurm.states",

@@ -19,8 +19,9 @@ import datetime
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from aifa_hpc.slurm.reasons import explain_reason
 from aifa_hpc.slurm.records import ExitStatus
-from aifa_hpc.slurm.states import COMPLETED, QUEUE_ONLY, TERMINAL, explain_reason, is_terminal
+from aifa_hpc.slurm.states import COMPLETED, QUEUE_ONLY, TERMINAL, is_terminal
 
 if TYPE_CHECKING:
     from aifa_hpc.slurm.records import Answer, JobRecord, Sentinel

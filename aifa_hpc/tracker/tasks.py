@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aifa_hpc.jobs.plan import read_indices
-from aifa_hpc.slurm.states import COMPLETED, WAITING, explain_reason, is_terminal
+from aifa_hpc.slurm.reasons import explain_reason
+from aifa_hpc.slurm.states import COMPLETED, WAITING, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -24,7 +24,7 @@ from aifa_hpc.slurm.parse import (
     parse_sentinel,
 )
 from aifa_hpc.slurm.records import ExitStatus, JobRecord, Sentinel
-from aifa_hpc.slurm.states import ACTIVE, REASONS, TERMINAL, WAITING, base_state, explain_reason, is_terminal
+from aifa_hpc.slurm.states import ACTIVE, TERMINAL, WAITING, base_state, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,25 +306,6 @@ def test_every_state_has_one_place() -> None:
 def test_unknown_states_are_never_ends(word: str) -> None:
     """Whatever is not in the table goes on."""
     assert is_terminal(base_state(word)) is False
-
-
-@pytest.mark.parametrize(
-    ("reason", "expected"),
-    [
-        ("Resources", REASONS["Resources"]),
-        ("(Priority)", REASONS["Priority"]),
-        ("ReqNodeNotAvail, UnavailableNodes:nid005001", REASONS["ReqNodeNotAvail"]),
-        ("launch failed requeued held", REASONS["launch failed requeued held"]),
-        ("Nodes required for job are DOWN, DRAINED", "Nodes required for job are DOWN, DRAINED"),
-        ("SomethingNew", "SomethingNew"),
-        ("RaisedSignal:9(Killed)", "RaisedSignal:9(Killed)"),
-        ("JobLaunchFailure", REASONS["JobLaunchFailure"]),
-        ("", ""),
-    ],
-)
-def test_reasons_become_sentences(reason: str, expected: str) -> None:
-    """Known reasons are explained, others stay as Slurm said them."""
-    assert expected == explain_reason(reason)
 
 
 noise = st.text(max_size=40)
