@@ -242,6 +242,22 @@ def _overlay_problems(
     if hole := _HOLES.search(access.workdir):
         rule = f"may hold {{account}} and {{user}}, but not {hole[0]}"
         yield Problem(key=f"{key}.workdir", value=show(access.workdir), rule=rule)
+    if isinstance(parent, str) and parent in base:
+        yield from _budget_problems(key, access, base[parent])
+
+
+def _budget_problems(key: str, access: Access, parent: Site) -> Iterator[Problem]:
+    """Units in a budget that no job of the site is billed in."""
+    units = sorted({rule.unit for rule in parent.billing.values()})
+    for account, amounts in access.budget.items():
+        for unit in amounts.keys() - set(units):
+            rule = f"{parent.name} bills in {' and '.join(units) or 'no unit that this profile knows'}"
+            yield Problem(
+                key=f"{key}.budget.{account}.{unit}",
+                value=f"{amounts[unit]:g}",
+                rule=rule,
+                nearest=nearest(unit, units) or next(iter(units), ""),
+            )
 
 
 def _tables(table: dict[str, Any]) -> dict[str, Any]:

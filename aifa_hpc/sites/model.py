@@ -53,6 +53,7 @@ __all__ = [
 
 TransportKind: TypeAlias = Literal["openssh", "fabric", "local", "embedded"]
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Units: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 
 
 class Access(Table, frozen=True, kw_only=True):
@@ -68,6 +69,7 @@ class Access(Table, frozen=True, kw_only=True):
         transport: How commands travel.
         mfa: Whether the site asks this user for a second factor, where that differs from the profile.
         workdir: Absolute folder on the site for job folders and receipts; may hold ``{account}`` and ``{user}``.
+        budget: For each account, what it was granted, by unit (``GPU-h``, ``core-h``); reports compare it with jobs.
     """
 
     host: str = ""
@@ -79,6 +81,7 @@ class Access(Table, frozen=True, kw_only=True):
     transport: TransportKind = "openssh"
     mfa: bool | None = None
     workdir: str = ""
+    budget: dict[str, dict[str, Units]] = msgspec.field(default_factory=dict)
 
 
 class Scheduler(Fact, frozen=True, kw_only=True):

@@ -220,6 +220,11 @@ def test_a_user_adds_a_site(tmp_path: Path) -> None:
         ('[sites.a]\nextends = ["lumi"]', [("sites.a.extends", "['lumi']", "lumi")]),
         ('[sites.lumi]\nworkdir = "scratch"', [("sites.lumi.workdir", '"scratch"', "")]),
         ('[sites.lumi]\nworkdir = "/scratch/{project}"', [("sites.lumi.workdir", '"/scratch/{project}"', "")]),
+        ("[sites.lumi.budget.p]\nGPU-h = 0", [("sites.lumi.budget.p.GPU-h", "0", "")]),
+        ("[sites.lumi.budget.p]\nGPU-h = inf", [("sites.lumi.budget.p.GPU-h", "inf", "")]),
+        ("[sites.lumi.budget]\np = 5", [("sites.lumi.budget.p", "5", "")]),
+        ("[sites.lumi.budget.p]\nGPU = 5", [("sites.lumi.budget.p.GPU", "5", "GPU-h")]),
+        ("[sites.jupiter.budget.p]\nGPU-h = 5", [("sites.jupiter.budget.p.GPU-h", "5", "core-h")]),
         ('[sites."a b"]\nextends = "lumi"', [("sites.a b", "", "")]),
         ("[sites]\nlumi = 1", [("sites.lumi", "1", "")]),
         ("sites = 1", [("sites", "1", "")]),
@@ -230,6 +235,13 @@ def test_a_user_adds_a_site(tmp_path: Path) -> None:
 def test_a_wrong_user_file_says_where(text: str, expected: list[tuple[str, str, str]]) -> None:
     """Every mistake has its full key, its value, the rule and the nearest legal value."""
     assert expected == user_problems(text)
+
+
+def test_a_budget_is_kept_by_account_and_unit() -> None:
+    """Bare keys are enough for the units that sites bill in."""
+    text = "[sites.lumi.budget.project_465000001]\nGPU-h = 20_000\ncore-h = 1.5e5\n"
+    site = read_user_sites(text, "sites.toml", PROFILES)["lumi"]
+    assert {"project_465000001": {"GPU-h": 20000.0, "core-h": 150000.0}} == site.access.budget
 
 
 def test_an_unknown_transport_lists_the_legal_ones() -> None:
