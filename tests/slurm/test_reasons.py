@@ -35,7 +35,7 @@ QOSMaxWallDurationPerJobLimit QOSMinBilling QOSMinCpuNotSatisfied QOSMinGRES QOS
         ("JobLaunchFailure", REASONS["JobLaunchFailure"].text),
         ("AssocMaxJobsLimit", "you already have as much as your project allows: running jobs"),
         ("QOSMaxWallDurationPerJobLimit", "it asks for more time than this QOS allows"),
-        ("QOSGrpNodeLimit", "jobs of this QOS together already have as much as they may: nodes"),
+        ("QOSGrpNodeLimit", "jobs of this QOS together already have as much as they may have: nodes"),
         ("", ""),
     ],
 )
