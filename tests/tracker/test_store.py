@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,8 @@ import pytest
 from aifa_hpc.errors import InputError
 from aifa_hpc.slurm.records import ExitStatus
 from aifa_hpc.tracker.events import SUBMITTING, Status
-from aifa_hpc.tracker.store import Store
+from aifa_hpc.tracker.schema import MIGRATIONS
+from aifa_hpc.tracker.store import Attempt, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,6 +68,80 @@ def test_a_status_comes_back_as_it_was_written(store: Store) -> None:
     )
     assert ("123", status) == ((row := store.update("a", status, now=NOW, job_id="123")).job_id, row.status)
     assert status == store.find("123").status
+
+
+def test_what_was_asked_for_comes_back(store: Store) -> None:
+    """Account, partition, size, limit and price stay with the row."""
+    asked = {"account": "p1", "partition": "small-g", "nodes_wanted": 2, "limit_seconds": 60, "rate": 16.0}
+    store.intend(token="a", site="lumi", name="digits", folder="/f", now=NOW, unit="GPU-h", **asked)  # type: ignore[arg-type] # one value of each kind
+    row = store.get("a")
+    assert asked | {"unit": "GPU-h"} == {key: getattr(row, key) for key in (*asked, "unit")}
+
+
+def test_every_change_of_a_state_is_an_event(store: Store) -> None:
+    """The intent, the id, the end; a new reason alone, and news of a job that is over, are none."""
+    intend(store, "a")
+    store.update("a", Status(state="PENDING", reason="Priority"), now=NOW, job_id="7")
+    store.update("a", Status(state="PENDING", reason="Resources"), now=NOW)
+    later = NOW + datetime.timedelta(seconds=5)
+    store.update("a", Status(state="FAILED", reason="exit 1"), now=later)
+    store.update("a", Status(state="RUNNING"), now=later)
+    assert [
+        (1, None, "SUBMITTING", "", NOW),
+        (2, "7", "PENDING", "SUBMITTING", NOW),
+        (3, "7", "FAILED", "PENDING", later),
+    ] == [(one.id, one.job_id, one.state, one.previous, one.at) for one in store.events()]
+    assert [3] == [one.id for one in store.events(after=2)]
+    assert [1, 2] == [one.id for one in store.events(limit=2)]
+
+
+def test_an_event_exists_only_if_its_change_does(store: Store) -> None:
+    """A transaction that is given up takes its events with it."""
+    intend(store, "a")
+    with pytest.raises(InputError), store.together():  # noqa: PT012 - what was written before the failure is the point
+        intend(store, "b")
+        store.get("c")
+    assert (["a"], ["a"]) == ([one.token for one in store.rows()], [one.token for one in store.events()])
+
+
+def test_each_reader_of_events_has_a_place_of_its_own(store: Store) -> None:
+    """It survives the process and never goes back."""
+    store.advance("webhook", 5)
+    store.advance("webhook", 3)
+    assert (5, 0) == (store.cursor("webhook"), store.cursor("prometheus"))
+
+
+def test_attempts_are_the_past_ones_and_the_present_one(store: Store) -> None:
+    """What is said again of an attempt goes over what was said before; the row itself is the last one."""
+    intend(store, "a")
+    assert [] == store.attempts("a")
+    store.update("a", Status(state="RUNNING", nodes="n2", start="2026-11-24T13:00:00"), now=NOW, job_id="7")
+    first = Attempt(number=1, job_id="7", state="REQUEUED", start="2026-11-24T12:00:00", nodes="n1")
+    store.keep_attempts("a", [first])
+    first = replace(first, state="NODE_FAIL", end="2026-11-24T12:30:00", exit=ExitStatus(0, 9))
+    store.keep_attempts("a", [first])
+    present = Attempt(number=2, job_id="7", state="RUNNING", nodes="n2", start="2026-11-24T13:00:00")
+    assert [first, present] == store.attempts("a")
+
+
+def test_a_file_of_an_older_version_is_migrated_with_what_is_in_it(tmp_path: Path) -> None:
+    """Each older schema gains the new columns and tables; its rows stay."""
+    for version in range(1, len(MIGRATIONS)):
+        path = tmp_path / f"{version}.sqlite3"
+        with sqlite3.connect(path) as db:
+            db.executescript(";".join(MIGRATIONS[:version]))
+            db.execute(f"PRAGMA user_version = {version}")
+            db.execute(
+                "INSERT INTO jobs (token, site, name, folder, state, created_at, changed_at)"
+                " VALUES ('a', 'lumi', 'n', '/f', 'RUNNING', ?, ?)",
+                (NOW.isoformat(), NOW.isoformat()),
+            )
+        db.close()
+        store = Store(path)
+        assert ("RUNNING", None, "") == ((row := store.get("a")).status.state, row.rate, row.account)
+        store.update("a", Status(state="COMPLETED"), now=NOW)
+        assert ["COMPLETED"] == [one.state for one in store.events()]
+        store.close()
 
 
 def test_an_end_is_final(store: Store) -> None:
