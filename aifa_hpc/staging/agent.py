@@ -71,8 +71,8 @@ class Agent:
         self._files = Files(raw(header["root"]))
         self._send(REPLY, call, {"kind": self._files.kind()})
 
-    def _do_scan(self, call: int, _: Dict[str, Any]) -> None:
-        self._stream(call, self._files.scan())
+    def _do_scan(self, call: int, header: Dict[str, Any]) -> None:
+        self._stream(call, self._files.scan(header.get("parts", False)))
 
     def _do_stat(self, call: int, header: Dict[str, Any]) -> None:
         self._send(REPLY, call, {"rows": list(self._files.stat(raw(path) for path in header["paths"]))})
@@ -95,6 +95,17 @@ class Agent:
     def _do_begin(self, call: int, header: Dict[str, Any]) -> None:
         self._files.begin(raw(header["partial"]))
         self._send(REPLY, call, {})
+
+    def _do_borrow(self, call: int, header: Dict[str, Any]) -> None:
+        partial = raw(header["partial"])
+        self._stream(
+            call,
+            (
+                self._files.borrow(partial, offset, raw(path), at, length, blocks)
+                for offset, path, at, length, blocks in header["items"]
+            ),
+            1,
+        )
 
     def _do_rename(self, call: int, header: Dict[str, Any]) -> None:
         self._files.rename(raw(header["old"]), raw(header["new"]))

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from typing import Any, Iterable, Iterator, List, Optional, Tuple
 
 CHUNK = 2**20
@@ -83,8 +84,8 @@ class Files:
             return "file"
         raise Refused("path", "is neither a file nor a folder", self.root)
 
-    def scan(self) -> Iterator[Row]:
-        """All files below the root; links are followed. What is no file has size -1."""
+    def scan(self, parts: bool = False) -> Iterator[Row]:
+        """All files below the root, or all unfinished parts; links are followed. What is no file has size -1."""
         found = os.stat(self.root)
         stack = [(b"", ((found.st_dev, found.st_ino),))]  # type: List[Tuple[bytes, Tuple[Tuple[int, int], ...]]]
         while stack:
@@ -99,7 +100,10 @@ class Files:
                     if key in above:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), entry.path)
                     stack.append((path, above + (key,)))
-                elif not (entry.name.startswith(b".") and entry.name.endswith((MANIFEST, PART_SUFFIX))):
+                elif not entry.name.startswith(b".") or not entry.name.endswith((MANIFEST, PART_SUFFIX)):
+                    if not parts:
+                        yield row(path, found)
+                elif parts and entry.name.endswith(PART_SUFFIX):
                     yield row(path, found)
 
     def stat(self, paths: Iterable[bytes]) -> Iterator[Optional[Row]]:
@@ -156,6 +160,25 @@ class Files:
             what = "was taken over by another copy, or somebody removed its partial file"
             raise Refused("fenced", what, path) from error
 
+    def borrow(self, partial: bytes, offset: int, path: bytes, at: int, length: int, blocks: List[str]) -> bool:
+        """Copies a range of a file here into a partial file; whether it held what those digests say."""
+        fd = self.open_partial(partial)
+        try:
+            sums = Sums()
+            for view in self.read(path, at, length):
+                write_all(fd, view, offset)
+                sums.update(view)
+                offset += len(view)
+            if sums.finish()[0] != blocks:
+                return False
+            datasync(fd)
+        except FileNotFoundError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(fd)
+
     def rename(self, old: bytes, new: bytes) -> None:
         """Takes a partial file over: whoever wrote to the old name no longer can."""
         os.rename(self.full(old), self.full(new))
@@ -170,7 +193,8 @@ class Files:
                 raise Refused("size", "has %d bytes where %d were written" % (found.st_size, size), partial)
             os.fchmod(fd, (0o777 if executable else 0o666) & ~self._umask)
             if mtime_ns is not None:
-                os.utime(fd, ns=(mtime_ns, mtime_ns))
+                # The time of access is now: sites delete what was neither changed nor read for long.
+                os.utime(fd, ns=(int(time.time() * 10**9), mtime_ns))
             os.fsync(fd)
             full = self.full(target)
             os.rename(self.full(partial), full)

@@ -70,11 +70,30 @@ class Partial:
         path: The file it will be.
         token: Whose it is: :func:`new_token`, or the id an object store gave its multipart upload.
         size: How far it reaches now; there may be holes.
+        mtime_ns: When it was last written to, or begun, in nanoseconds since 1970; 0 where nobody asked.
     """
 
     path: str
     token: str
     size: int = 0
+    mtime_ns: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loan:
+    """A part that a published file of the destination may hold already.
+
+    Attributes:
+        part: The part of the file that is put together.
+        path: The file that may hold it.
+        offset: Where in that file.
+        sum: What it must hold.
+    """
+
+    part: Part
+    path: str
+    offset: int
+    sum: PartSum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,13 +134,13 @@ def partial_path(path: str, token: str) -> str:
     return f"{folder}{slash}{partial_prefix(path)}{token}{PART_SUFFIX}"
 
 
-def read_partial(path: str, *, size: int) -> Partial | None:
+def read_partial(path: str, *, size: int, mtime_ns: int = 0) -> Partial | None:
     """The inverse of :func:`partial_path`; of a name that was shortened, the path is the short form."""
     folder, slash, name = path.rpartition("/")
     stem, dot, token = name.removesuffix(PART_SUFFIX).rpartition(".")
     if not (name.startswith(".") and name.endswith(PART_SUFFIX) and dot and len(stem) > 1 and token):
         return None
-    return Partial(path=f"{folder}{slash}{stem[1:]}", token=token, size=size)
+    return Partial(path=f"{folder}{slash}{stem[1:]}", token=token, size=size, mtime_ns=mtime_ns)
 
 
 def partial_prefix(path: str) -> str:

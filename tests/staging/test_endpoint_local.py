@@ -11,6 +11,7 @@ import pytest
 from aifa_hpc.errors import TransferError
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
 from aifa_hpc.testing.endpoints import EndpointContract, FolderPlace, GivenFeed, LyingFeed, target
+from aifa_hpc.testing.housekeeping import HousekeepingContract
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ def place(tmp_path: Path) -> FolderPlace:
     return FolderPlace(tmp_path / "place")
 
 
-class TestLocal(EndpointContract):
+class TestLocal(EndpointContract, HousekeepingContract):
     """The contract, by files of this machine."""
 
 

@@ -19,6 +19,7 @@ from aifa_hpc.staging.ledger import Ledger
 from aifa_hpc.staging.progress import Progress
 from aifa_hpc.staging.verify import verify
 from aifa_hpc.testing.endpoints import EndpointContract, Place, some_bytes
+from aifa_hpc.testing.housekeeping import HousekeepingContract
 from aifa_hpc.transport.local import LocalTransport
 from tests.staging.conftest import make_tree, tree
 
@@ -99,7 +100,7 @@ def place(server: str, request: pytest.FixtureRequest) -> Iterator[Bucket]:
         bucket.client.delete_object(Bucket=bucket.name, Key=item["Key"])
 
 
-class TestS3(EndpointContract):
+class TestS3(EndpointContract, HousekeepingContract):
     """The contract, by objects."""
 
     fences = False

@@ -16,6 +16,7 @@ from aifa_hpc.staging.endpoints.ssh import SSHEndpoint
 from aifa_hpc.staging.failures import DamagedError
 from aifa_hpc.staging.remote import agent_command
 from aifa_hpc.testing.endpoints import EndpointContract, FolderPlace, GivenFeed, LyingFeed, target
+from aifa_hpc.testing.housekeeping import HousekeepingContract
 from aifa_hpc.transport.local import LocalTransport
 
 if TYPE_CHECKING:
@@ -64,14 +65,14 @@ def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FolderPlac
     place.close()
 
 
-class TestAgent(EndpointContract):
+class TestAgent(EndpointContract, HousekeepingContract):
     """The contract, by the agent in this Python."""
 
     python = sys.executable
 
 
 @pytest.mark.skipif(OLD_PYTHON is None, reason="no Python 3.6 here; name one in AIFA_TEST_PYTHON36")
-class TestAgentOnPython36(EndpointContract):
+class TestAgentOnPython36(EndpointContract, HousekeepingContract):
     """The contract, by the agent in the Python of LUMI's login nodes."""
 
     python = OLD_PYTHON

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
-    from aifa_hpc.staging.model import Found, Kind, Part, Partial, PartSum, Target
+    from aifa_hpc.staging.model import Found, Kind, Loan, Part, Partial, PartSum, Target
 
 
 class Reading(ABC):
@@ -189,6 +189,10 @@ class Endpoint(ABC):
     def partials(self, folders: Sequence[str]) -> list[Partial]:
         """All partial files in these folders (not below them), by anybody; ``""`` is the root."""
 
+    @abstractmethod
+    def strays(self) -> Iterator[Partial]:
+        """All partial files below, by anybody, with their time."""
+
     def recall(self, path: str, token: str) -> Partial | None:
         """A partial file by its token, where :meth:`partials` may not list all."""
         del path, token
@@ -209,6 +213,23 @@ class Endpoint(ABC):
     @abstractmethod
     def discard(self, partials: Sequence[Partial]) -> None:
         """Removes partial files; those that are gone are fine."""
+
+    def borrow(self, partial: Partial, loans: Sequence[Loan]) -> list[bool]:
+        """Copies parts from published files of this place into a partial file, without a byte over the wire.
+
+        Returns:
+            For each, whether the part is there now, durable, and as its digest says. A place that cannot do it says no.
+        """
+        del partial
+        return [False] * len(loans)
+
+    @abstractmethod
+    def remove(self, paths: Sequence[str]) -> None:
+        """Removes published files; those that are gone are fine.
+
+        Raises:
+            TransferError: It is not allowed, or one of them is a folder.
+        """
 
     @abstractmethod
     def settle(self, folders: Sequence[str]) -> None:

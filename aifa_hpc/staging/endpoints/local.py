@@ -13,7 +13,7 @@ from aifa_hpc.manifest import safe_path
 from aifa_hpc.staging.endpoints.base import Endpoint, Feed, Lane, Pending, Reading
 from aifa_hpc.staging.failures import refused, unable
 from aifa_hpc.staging.files import PART_SUFFIX, Files, Refused, datasync, raw, text, write_all
-from aifa_hpc.staging.model import Found, Kind, Part, Partial, PartSum, Target, partial_path, read_partial
+from aifa_hpc.staging.model import Found, Kind, Loan, Part, Partial, PartSum, Target, partial_path, read_partial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -109,6 +109,11 @@ class LocalEndpoint(Endpoint):
         with self._told("list partial files in", folders[0] if folders else ""):
             return partials_of(row for folder in folders for row in self._files.find(raw(folder), b"."))
 
+    def strays(self) -> Iterator[Partial]:
+        """All partial files below."""
+        with self._told("list partial files in", ""):
+            yield from partials_of(self._files.scan(parts=True))
+
     def begin(self, path: str, size: int, token: str) -> Partial:
         """A new partial file."""
         del size
@@ -126,6 +131,23 @@ class LocalEndpoint(Endpoint):
         """Removes partial files."""
         with self._told("remove partial files of", partials[0].path if partials else ""):
             self._files.remove(raw(partial_path(partial.path, partial.token)) for partial in partials)
+
+    def borrow(self, partial: Partial, loans: Sequence[Loan]) -> list[bool]:
+        """Copies parts from files that are here."""
+        name = raw(partial_path(partial.path, partial.token))
+        with self._told("write", partial.path):
+            return [
+                self._files.borrow(
+                    name, loan.part.offset, raw(loan.path), loan.offset, loan.part.length,
+                    [block.hex() for block in loan.sum.blocks],
+                )
+                for loan in loans
+            ]  # fmt: skip
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Removes files."""
+        with self._told("remove", ""):
+            self._files.remove(raw(safe_path(path)) for path in paths)
 
     def settle(self, folders: Sequence[str]) -> None:
         """Syncs these folders."""
@@ -146,7 +168,7 @@ def partials_of(rows: Iterable[Row]) -> list[Partial]:
     """Rows of partial files as values; a name that was not made here is left out."""
     found = []
     for row in rows:
-        partial = read_partial(row[0], size=row[1])
+        partial = read_partial(row[0], size=row[1], mtime_ns=row[2])
         if partial is not None:
             found.append(partial)
     return found

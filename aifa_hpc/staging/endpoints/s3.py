@@ -164,6 +164,16 @@ class S3Endpoint(Endpoint):
                             found.append(Partial(path=path, token=item["UploadId"], size=_ANYWHERE))
         return found
 
+    def strays(self) -> Iterator[Partial]:
+        """All uploads below that were not completed."""
+        with explained("list uploads in", "", str(self)):
+            for page in self._pages("list_multipart_uploads", "KeyMarker", "NextKeyMarker", Prefix=self.key("")):
+                for item in page.get("Uploads", ()):
+                    path = item["Key"][len(self.key("")) :]
+                    if path:
+                        since = int(item["Initiated"].timestamp()) * 10**9
+                        yield Partial(path=path, token=item["UploadId"], size=_ANYWHERE, mtime_ns=since)
+
     def recall(self, path: str, token: str) -> Partial | None:
         """An upload by its id."""
         try:
@@ -206,6 +216,12 @@ class S3Endpoint(Endpoint):
                 if code_of(error) != "NoSuchUpload" and not isinstance(error, FileNotFoundError):
                     with explained("abort the upload of", partial.path, str(self)):
                         raise
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Deletes objects."""
+        for path in paths:
+            with explained("remove", path, str(self)):
+                self.call("delete_object", path)
 
     def settle(self, folders: Sequence[str]) -> None:
         """Nothing to do: what the store acknowledged is stored."""

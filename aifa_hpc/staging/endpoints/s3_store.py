@@ -94,8 +94,8 @@ def explained(doing: str, path: str, place: str) -> Iterator[None]:
     except (OSError, BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError) as error:
         code = code_of(error)
         missing = type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError")
-        name = f" {path!r}" if path else ""
+        what = f"{path!r} at {place}" if path else place
         raise TransferError(
-            f"cannot {doing}{name} at {place}: {error}{f' ({code})' if code and code not in str(error) else ''}.",
+            f"cannot {doing} {what}: {error}{f' ({code})' if code and code not in str(error) else ''}.",
             hint=_KEYS if missing else _NEXT.get(code, _AGAIN),
         ) from error

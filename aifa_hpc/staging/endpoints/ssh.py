@@ -12,7 +12,7 @@ from aifa_hpc.manifest import safe_path
 from aifa_hpc.staging.endpoints.base import Endpoint, Feed, Lane, Pending, Reading
 from aifa_hpc.staging.endpoints.local import found_of, partials_of
 from aifa_hpc.staging.files import CHUNK
-from aifa_hpc.staging.model import Found, Part, Partial, PartSum, Target, partial_path
+from aifa_hpc.staging.model import Found, Loan, Part, Partial, PartSum, Target, partial_path
 from aifa_hpc.staging.remote import Remote
 
 if TYPE_CHECKING:
@@ -123,6 +123,11 @@ class SSHEndpoint(Endpoint):
             rows = remote.call("find", doing="list", items=[(folder, ".") for folder in folders])["rows"]
         return partials_of(rows)
 
+    def strays(self) -> Iterator[Partial]:
+        """All partial files below."""
+        with self._remote() as remote:
+            yield from partials_of(remote.rows("scan", path="", doing="list partial files in", parts=True))
+
     def begin(self, path: str, size: int, token: str) -> Partial:
         """A new partial file."""
         del size  # it grows
@@ -143,6 +148,24 @@ class SSHEndpoint(Endpoint):
             with self._remote() as remote:
                 paths = [partial_path(partial.path, partial.token) for partial in partials]
                 remote.call("remove", partials[0].path, "remove partial files of", paths=paths)
+
+    def borrow(self, partial: Partial, loans: Sequence[Loan]) -> list[bool]:
+        """Copies parts from files that are there."""
+        if not loans:
+            return []
+        items = [
+            (loan.part.offset, loan.path, loan.offset, loan.part.length, [block.hex() for block in loan.sum.blocks])
+            for loan in loans
+        ]
+        name = partial_path(partial.path, partial.token)
+        with self._remote() as remote:
+            return list(remote.rows("borrow", path=partial.path, doing="write", partial=name, items=items))
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Removes files."""
+        if paths:
+            with self._remote() as remote:
+                remote.call("remove", doing="remove", paths=[safe_path(path) for path in paths])
 
     def settle(self, folders: Sequence[str]) -> None:
         """Syncs these folders."""
