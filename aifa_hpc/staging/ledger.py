@@ -9,10 +9,12 @@ On disk::
     unfinished  place "lumi:/scratch/x"  path "a.parquet"  token "f3a9...-81b2"  fingerprint "f3a9..."  part 8388608
     part        place "lumi:/scratch/x"  path "a.parquet"  number 17  blocks <32 bytes each>  md5 <16 bytes or none>
     running     place "lumi:/scratch/x/" pid 4711  started "8812093"
+    copy        place "lumi:/scratch/x/" source "shards/"  destination "lumi:/scratch/x"  begun 1790000000.0  ended ...
 
 ``content`` is a cache: a file whose pin is unchanged has those digests. ``unfinished`` names partial files before they
 are created, ``part`` lists what was acknowledged as durable. None of it is needed for correctness: without it files are
-hashed again where they lie, and only what is missing is sent. So a ledger that cannot be read is put aside.
+hashed again where they lie, and only what is missing is sent. So a ledger that is damaged is put aside; one on a full
+disk is not damaged, and is an error. ``copy`` is the last copy to each place, for people.
 
 No WAL, which needs shared memory that network file systems lack; acknowledgements are committed in batches, because a
 lost one costs the hashing of one part. Two copies to one place at a time are refused by a row with the holder's
@@ -59,6 +61,12 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE TABLE running (place TEXT PRIMARY KEY, pid INTEGER NOT NULL, started TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE copy (
+        place TEXT PRIMARY KEY, source TEXT NOT NULL, destination TEXT NOT NULL, begun REAL NOT NULL, ended REAL,
+        files INTEGER NOT NULL, bytes INTEGER NOT NULL, problem TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """Each takes the database one version up; new ones are added at the end and old ones are never edited."""
 
@@ -82,6 +90,33 @@ class Unfinished:
     sums: dict[int, PartSum]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remembered:
+    """The last copy to a place.
+
+    Attributes:
+        place: The destination, as :meth:`Ledger.hold` names it.
+        source: As people write it.
+        destination: As people write it.
+        begun: Seconds since 1970.
+        ended: The same; ``None`` for one that is running or was killed.
+        files: Files of the plan.
+        bytes: Their bytes.
+        problem: Why it stopped; empty for one that is complete.
+        pid: The process that is at it now; 0 for none.
+    """
+
+    place: str
+    source: str
+    destination: str
+    begun: float
+    ended: float | None = None
+    files: int = 0
+    bytes: int = 0
+    problem: str = ""
+    pid: int = 0
+
+
 class Ledger:
     """The database; may be used from several threads.
 
@@ -101,6 +136,9 @@ class Ledger:
             self._base = _connect(path)
         except OSError as error:
             raise InputError(f"the ledger {path} cannot be written: {error.strerror}.") from error
+        except sqlite3.OperationalError as error:
+            why, hint = _refusal(error)
+            raise InputError(f"the ledger {path} cannot be used: {why}.", hint=hint) from error
         except sqlite3.DatabaseError as error:
             aside = path.with_suffix(f".unreadable-{os.getpid()}")
             with contextlib.suppress(FileNotFoundError):
@@ -111,7 +149,7 @@ class Ledger:
 
     def content(self, place: str) -> dict[str, tuple[str, tuple[bytes, ...]]]:
         """Pin and block digests of all files of a place that were hashed before."""
-        with self._lock:
+        with self._told():
             rows = self._base.execute("SELECT path, pin, blocks FROM content WHERE place = ?", (place,))
             return {_text(path): (pin, _split(blocks)) for path, pin, blocks in rows}
 
@@ -121,7 +159,7 @@ class Ledger:
 
     def unfinished(self, place: str, path: str) -> Unfinished | None:
         """The partial file we were writing for a target, if any."""
-        with self._lock:
+        with self._told():
             row = self._base.execute(
                 "SELECT token, fingerprint, part, version FROM unfinished WHERE place = ? AND path = ?",
                 (place, _raw(path)),
@@ -172,27 +210,73 @@ class Ledger:
         """
         holder = pid or os.getpid()
         mine = (holder, _started(holder))
-        with self._lock:
+        with self._told():
             self.flush()
             with self._base:
                 self._base.execute("BEGIN IMMEDIATE")
-                row = self._base.execute("SELECT pid, started FROM running WHERE place = ?", (place,)).fetchone()
-                if row is not None and row[1] and row[1] == _started(row[0]):
+                if running := self.holder(place):
                     raise TransferError(
-                        f"process {row[0]} is copying to {place} already.",
+                        f"process {running} is copying to {place} already.",
                         hint="Wait for it, or end it and run the same command again.",
                     )
                 self._base.execute("INSERT OR REPLACE INTO running VALUES (?, ?, ?)", (place, *mine))
         try:
             yield
-        finally:
-            with self._lock:
-                self._write("DELETE FROM running WHERE place = ? AND pid = ? AND started = ?", place, *mine)
-                self.flush()
+        except BaseException:
+            with contextlib.suppress(TransferError):  # the first error is the one to tell
+                self._let_go(place, mine)
+            raise
+        self._let_go(place, mine)
+
+    def holder(self, place: str) -> int:
+        """The process that is copying to a place; 0 for none."""
+        with self._told():
+            row = self._base.execute("SELECT pid, started FROM running WHERE place = ?", (place,)).fetchone()
+        return row[0] if row is not None and row[1] and row[1] == _started(row[0]) else 0
+
+    def note_copy(self, known: Remembered) -> None:
+        """The copy to a place began, or ended; committed at once."""
+        self._write(
+            "INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            known.place, known.source, known.destination, known.begun, known.ended, known.files, known.bytes,
+            known.problem,
+        )  # fmt: skip
+        self.flush()
+
+    def copies(self) -> list[Remembered]:
+        """The last copy to each place, the newest first."""
+        with self._told():
+            rows = self._base.execute("SELECT * FROM copy ORDER BY begun DESC").fetchall()
+        return [
+            Remembered(
+                place=place, source=source, destination=destination, begun=begun, ended=ended, files=files,
+                bytes=size, problem=problem, pid=self.holder(place),
+            )
+            for place, source, destination, begun, ended, files, size, problem in rows
+        ]  # fmt: skip
+
+    def all_unfinished(self) -> list[tuple[str, str, Unfinished]]:
+        """Place, path and state of every partial file that was not published; without digests of parts."""
+        with self._told():
+            rows = self._base.execute(
+                "SELECT place, path, token, fingerprint, part, version, (SELECT COUNT(*) FROM part"
+                " WHERE part.place = unfinished.place AND part.path = unfinished.path) FROM unfinished"
+            ).fetchall()
+        return [
+            (
+                place,
+                _text(path),
+                Unfinished(
+                    token=token, fingerprint=print_, part=part, version=version,
+                    sums=dict.fromkeys(range(count), PartSum()),
+                ),
+            )
+            for place, path, token, print_, part, version, count in rows
+        ]  # fmt: skip
 
     def flush(self) -> None:
         """Commits what was noted."""
-        with self._lock:
+        with self._told():
             if self._base.in_transaction:
                 self._base.commit()
             self._open, self._since = 0, self._clock()
@@ -200,21 +284,51 @@ class Ledger:
     def close(self) -> None:
         """Commits and closes."""
         with self._lock:
-            self.flush()
-            self._base.close()
+            try:
+                self.flush()
+            finally:
+                self._base.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.close()
+        with contextlib.suppress(*([TransferError] if error is not None else [])):
+            self.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """One thread at a time; what SQLite refuses is explained."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                why, hint = _refusal(error)
+                raise TransferError(f"the ledger {self.path} cannot be used: {why}.", hint=hint) from error
+
+    def _let_go(self, place: str, mine: tuple[int, str]) -> None:
+        self._write("DELETE FROM running WHERE place = ? AND pid = ? AND started = ?", place, *mine)
+        self.flush()
 
     def _write(self, statement: str, *values: object) -> None:
-        with self._lock:
+        with self._told():
             self._base.execute(statement, values)
             self._open += 1
             if self._open >= _BATCH_ROWS or self._clock() - self._since >= _BATCH_SECONDS:
                 self.flush()
+
+
+def _refusal(error: sqlite3.Error) -> tuple[str, str]:
+    """Why SQLite refused, and what to do next."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    where = "or set $AIFA_STATE_DIR to a folder elsewhere, and run the same command again; what arrived is kept."
+    if code == sqlite3.SQLITE_FULL:
+        return "the disk is full", f"Free some space on this machine, {where}"
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return "another process has held it for half a minute", "Wait for that one and run the same command again."
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return f"it is damaged ({error})", "Run the same command again: it is begun anew, and files are hashed again."
+    return str(error), f"Check the folder and its disk, {where}"
 
 
 def _connect(path: Path) -> sqlite3.Connection:

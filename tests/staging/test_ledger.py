@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
+import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aifa_hpc.errors import InputError
+from aifa_hpc.errors import InputError, TransferError
 from aifa_hpc.staging import ledger as module
-from aifa_hpc.staging.ledger import Ledger, Unfinished
+from aifa_hpc.staging.ledger import Ledger, Remembered, Unfinished
 from aifa_hpc.staging.model import PartSum
 
 if TYPE_CHECKING:
@@ -119,3 +122,55 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match=r"file/l\.sqlite cannot be written"):
         Ledger(tmp_path / "file/l.sqlite")
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path) -> None:
+    """The error says so and what to do; nothing is put aside, and what was noted before is still there."""
+    path = tmp_path / "l.sqlite"
+    with Ledger(path) as ledger:
+        ledger.note_content("place", "a", "pin", ())
+    with Ledger(path) as ledger:
+        ledger._base.execute("PRAGMA max_page_count = 1")  # SQLite's own way to be full
+        with pytest.raises(TransferError, match=r"l\.sqlite cannot be used: the disk is full\. Free some space"):
+            _fill(ledger)
+    with Ledger(path) as ledger:
+        assert "a" in ledger.content("place")
+    assert ["l.sqlite"] == [found.name for found in tmp_path.iterdir()]
+
+
+def _fill(ledger: Ledger) -> None:
+    for number in range(2000):
+        ledger.note_content("place", f"b{number}", "pin", (b"x" * 32,) * 100)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_a_disk_that_is_full_from_the_start_is_told(tmp_path: Path) -> None:
+    """Opening a ledger there is an error of one sentence, and leaves no file that is taken for a damaged one."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)), check=False).returncode:
+        pytest.skip("no tmpfs may be mounted here")
+    try:
+        (small / "filler").write_bytes(b"x" * 12288)
+        with pytest.raises(InputError, match="the disk is full"):
+            Ledger(small / "l.sqlite")
+        assert not [found for found in small.iterdir() if "unreadable" in found.name]
+    finally:
+        subprocess.run(("umount", str(small)), check=True)
+
+
+def test_the_last_copy_to_each_place_is_remembered(tmp_path: Path) -> None:
+    """The newest first, with who is at it now and how much of each file is there."""
+    began = Remembered(place="p/", source="here", destination="there", begun=1.0)
+    ended = Remembered(place="q/", source="here", destination="q", begun=2.0, ended=3.0, files=4, bytes=5, problem="x")
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        ledger.note_copy(began)
+        ledger.note_copy(ended)
+        ledger.note_unfinished("p", "a", KNOWN)
+        ledger.note_part("p", "a", 7, SUM)
+        with ledger.hold("p/"):
+            running = ledger.copies()
+        assert [ended, replace(began, pid=os.getpid())] == running
+        assert [ended, began] == ledger.copies()
+        [(place, path, known)] = ledger.all_unfinished()
+    assert ("p", "a", "f-1", 1) == (place, path, known.token, len(known.sums))
