@@ -63,6 +63,7 @@ PURE = {
     "sites.topology",
     "slurm.flows",
     "slurm.hostlist",
+    "slurm.logs",
     "slurm.parse",
     "slurm.reasons",
     "slurm.records",
