@@ -113,11 +113,11 @@ class Cluster:
 
     def submit(self, ticket: Ticket, script: str) -> str:
         """Submits exactly once and returns the job id; errors as :func:`slurm.flows.submit`."""
-        return self._drive(flows.submit(ticket, script))
+        return self.drive(flows.submit(ticket, script))
 
     def look_up(self, ticket: Ticket) -> str | None:
         """Finds what became of a submission; errors as :func:`slurm.flows.look_up`."""
-        return self._drive(flows.look_up(ticket))
+        return self.drive(flows.look_up(ticket))
 
     def ask(self, jobs: Sequence[str], folders: Sequence[str], *, since: str) -> Answer:
         """One question about many jobs.
@@ -126,17 +126,17 @@ class Cluster:
             SiteError: The answer is not whole, or cannot be read.
         """
         try:
-            return self._drive(flows.query(jobs, folders, since=since))
+            return self.drive(flows.query(jobs, folders, since=since))
         except ParseError as error:
             raise SiteError(f"the answer of {self.site.name} about jobs cannot be read: {error}") from error
 
     def cancel(self, job: str) -> None:
         """Asks Slurm to cancel a job."""
-        self._drive(flows.cancel(job))
+        self.drive(flows.cancel(job))
 
     def read_log(self, path: str, offset: int) -> bytes | None:
         """The next megabyte of a log at most; ``None`` while there is no file."""
-        return self._drive(flows.read_log(path, offset=offset, limit=_LOG_BYTES))
+        return self.drive(flows.read_log(path, offset=offset, limit=_LOG_BYTES))
 
     def workdir(self, account: str) -> str:
         """The user's folder on the site; what ``workdir`` in ``sites.toml`` may hold was checked when that was read."""
@@ -148,19 +148,20 @@ class Cluster:
 
     @cached_property
     def _user(self) -> tuple[str, str]:
-        return self._drive(_who_am_i())
+        return self.drive(_who_am_i())
 
     def _require_image(self, job: Job) -> None:
         """Refuses an image that can be read there and is for another processor."""
         partition = partition_of(job, self.site)
         if job.container is None or partition is None:
             return
-        head = self._drive(read_head(job.container.image))
+        head = self.drive(read_head(job.container.image))
         if problems := tuple(head_problems(job, self.site, partition, head)):
             message = f"{self.site.name} cannot run job {job.name!r}:"
             raise InputError(message, problems=problems, hint="Nothing was sent.")
 
-    def _drive(self, flow: Flow[T]) -> T:
+    def drive(self, flow: Flow[T]) -> T:
+        """Drives a flow over the wire; a question whose answer got lost is asked again."""
         return drive(flow, self._run)
 
     def _run(self, command: Command) -> Completed:
