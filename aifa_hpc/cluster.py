@@ -6,6 +6,7 @@ the tracker's.
 
 from __future__ import annotations
 
+import secrets
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -20,8 +21,9 @@ from aifa_hpc.sbatch.loader import template_loader
 from aifa_hpc.sbatch.prepare import Placement
 from aifa_hpc.sbatch.render import render
 from aifa_hpc.sites.load import config_dir, state_dir
-from aifa_hpc.slurm import flows
-from aifa_hpc.slurm.flows import Ticket
+from aifa_hpc.slurm import flows, submission
+from aifa_hpc.slurm.logs import read_logs
+from aifa_hpc.slurm.submission import Ticket
 from aifa_hpc.transport.retry import run_with_retry
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from aifa_hpc.jobs.plan import Part
     from aifa_hpc.jobs.spec import Job
     from aifa_hpc.sites.model import Site
+    from aifa_hpc.slurm.logs import Chunk, Source
     from aifa_hpc.slurm.records import Answer
     from aifa_hpc.transport.base import Transport
 
@@ -112,12 +115,12 @@ class Cluster:
         return render(job, self.site, self._loader, version=__version__)
 
     def submit(self, ticket: Ticket, script: str) -> str:
-        """Submits exactly once and returns the job id; errors as :func:`slurm.flows.submit`."""
-        return self.drive(flows.submit(ticket, script))
+        """Submits exactly once and returns the job id; errors as :func:`slurm.submission.submit`."""
+        return self.drive(submission.submit(ticket, script))
 
     def look_up(self, ticket: Ticket) -> str | None:
-        """Finds what became of a submission; errors as :func:`slurm.flows.look_up`."""
-        return self.drive(flows.look_up(ticket))
+        """Finds what became of a submission; errors as :func:`slurm.submission.look_up`."""
+        return self.drive(submission.look_up(ticket))
 
     def ask(self, jobs: Sequence[str], folders: Sequence[str], *, since: str) -> Answer:
         """One question about many jobs.
@@ -134,9 +137,10 @@ class Cluster:
         """Asks Slurm to cancel a job."""
         self.drive(flows.cancel(job))
 
-    def read_log(self, path: str, offset: int) -> bytes | None:
-        """The next megabyte of a log at most; ``None`` while there is no file."""
-        return self.drive(flows.read_log(path, offset=offset, limit=_LOG_BYTES))
+    def read_logs(self, sources: Sequence[Source], *, ending: str, lines: int, turn: int) -> tuple[list[Chunk], bool]:
+        """What is new in logs, a megabyte at most; see :func:`slurm.logs.read_logs`."""
+        mark = f"aifa-{secrets.token_hex(16)}"
+        return self.drive(read_logs(sources, mark=mark, limit=_LOG_BYTES, ending=ending, lines=lines, turn=turn))
 
     def workdir(self, account: str) -> str:
         """The user's folder on the site; what ``workdir`` in ``sites.toml`` may hold was checked when that was read."""

@@ -1,33 +1,16 @@
-"""Submit, ask, cancel, read logs: each a generator over :class:`Command` that never touches a wire.
+"""Ask, cancel, read logs: each a generator over :class:`Command` that never touches a wire.
 
-**Submission.** The folder of a job is made with ``mkdir``, which exactly one caller can win, before ``sbatch`` sees the
-script on its standard input. Its answer is kept there as a receipt. When the wire goes silent, the same ``mkdir`` is
-tried again from the looking side: if that wins, the submission never began and never will, because whoever comes later
-finds the folder taken. If a receipt is there, that is the job. If neither, ``squeue`` and ``sacct`` are asked for the
-token in the job's name, and only if all of them know nothing is the outcome left unknown.
-
-**Asking.** All jobs of a site are asked about in one command, whatever their number: squeue, sacct and the exit
-sentinels, each in a section of its own, so that one program that fails does not hide the others.
-
-The tree on the cluster::
-
-    WORKDIR/jobs/TOKEN/         made by mkdir, mode 0700
-        script.sbatch           what was submitted
-        receipt                 what sbatch answered: the job id
-        refusal                 what it said instead, when it refused
-        unsent                  nothing was submitted, and never will be
-        JOBID.out               standard output and error
-        exit                    the sentinel: JOBID RESTARTS CODE EPOCH
+All jobs of a site are asked about in one command, whatever their number: squeue, sacct and the exit sentinels, each in
+a section of its own, so that one program that fails does not hide the others.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aifa_hpc.command import Command, Flow, shell
-from aifa_hpc.errors import NotSentError, OutcomeUnknownError, ParseError, SiteError, SubmissionUnknownError, tail
+from aifa_hpc.errors import ParseError
 from aifa_hpc.slurm.parse import (
     ACCOUNTING_COLUMNS,
     QUEUE_COLUMNS,
@@ -40,72 +23,6 @@ from aifa_hpc.slurm.shell import ASK, CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_SUBMIT = (
-    CLEAN
-    + """
-mask=$(umask)
-umask 077
-mkdir -p -- "$1" && cd -- "$1" || exit 73
-if ! mkdir -- "./$2"; then
-  [ -d "./$2" ] || exit 73
-  echo "aifa: taken"
-  exit 0
-fi
-cd "./$2" || exit 73
-cat > script.sbatch || { : > unsent; exit 74; }
-if [ "$(wc -c < script.sbatch)" -ne "$3" ]; then
-  : > unsent
-  echo "aifa: cut"
-  exit 0
-fi
-out=$(umask "$mask"; exec sbatch --parsable --ignore-pbs < script.sbatch 2> said)
-code=$?
-cat said >&2
-id=$(printf '%s\\n' "$out" | sed -n -e 's/^\\([0-9][0-9]*\\)$/\\1/p' -e 's/^\\([0-9][0-9]*\\);.*$/\\1/p' | tail -n 1)
-if [ "$code" -eq 0 ] && [ -n "$id" ]; then
-  printf '%s\\n' "$id" > receipt.part && mv receipt.part receipt
-  rm -f said
-  printf 'aifa: receipt %s\\n' "$id"
-elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } ||
-  grep -E -q 'timed out|Zero Bytes|Unexpected message|(send|receive|shutdown) failure' said; then
-  echo "aifa: doubt $code"
-else
-  mv said refusal
-  echo "aifa: refused $code"
-fi
-"""
-)
-"""``$1`` folder of job folders, ``$2`` token, ``$3`` size of the script in bytes; the script on standard input.
-
-A script that was cut off on its way is never submitted. Only a refusal that came back counts as one: where sbatch was
-killed or lost the controller while it spoke with it (the words are those of Slurm's slurm_errno.c), a job may exist.
-The user's own umask holds for sbatch, which hands it on to the job. ``#PBS`` lines are ignored because sbatch obeys
-them in any line of a script, also inside quotes.
-"""
-
-_LOOK = (
-    CLEAN
-    + """
-umask 077
-mkdir -p -- "$1" && cd -- "$1" || exit 73
-if mkdir -- "./$2" 2>/dev/null; then : > "./$2/unsent"; echo "aifa: fenced"; exit 0; fi
-if [ -e "./$2/unsent" ]; then echo "aifa: fenced"; exit 0; fi
-if [ -s "./$2/receipt" ]; then printf 'aifa: receipt '; cat "./$2/receipt"; exit 0; fi
-if [ -e "./$2/refusal" ]; then cat "./$2/refusal" >&2; echo "aifa: refused"; exit 0; fi
-{
-  squeue --me --noheader --states=all --format="%i %k" | sed -n "s/ aifa:$2\\$//p"
-  squeue --me --noheader --states=all --name="$3" --format=%i
-  sacct -X --noheader --parsable2 --starttime=now-2days --name="$3" --format=JobID
-} < /dev/null | sed -n 's/^\\([0-9][0-9]*\\).*/aifa: receipt \\1/p'
-echo "aifa: looked"
-"""
-)
-"""``$1`` folder of job folders, ``$2`` token, ``$3`` job name; a singleton has its token in the comment only.
-
-The fence is marked, so that it is known when it is asked for again. Only the user's own jobs count: everybody can read
-names in the queue and give them to a job.
-"""
 
 _QUERY = (
     CLEAN
@@ -135,8 +52,6 @@ _LOG = """
 { tail -c "+$2" | head -c "$3"; } < "$1" || exit 74
 """
 
-_RECEIPT = re.compile(r"^aifa: receipt +(?P<id>\d+)\s*$", re.MULTILINE | re.ASCII)
-_REFUSED = re.compile(r"^aifa: refused ?(?P<code>\d*)\s*$", re.MULTILINE | re.ASCII)
 _SECTION = re.compile(
     r"^aifa: section (?P<name>\w+)\s*$(?P<body>.*?)^aifa: end (?P<code>\d+)\s*$", re.MULTILINE | re.DOTALL | re.ASCII
 )
@@ -144,97 +59,9 @@ _SAID = re.compile(r"^aifa: said ?(.*)$", re.MULTILINE)
 _SENTINEL = re.compile(r"^aifa: sentinel (?P<number>\d+) (?P<line>[^\n]*)", re.MULTILINE | re.ASCII)
 _DONE = re.compile(r"^aifa: done (?P<count>\d+)\s*$", re.MULTILINE | re.ASCII)
 
-FOLDER_FAILED = 73  # sysexits(3) EX_CANTCREAT
-SCRIPT_FAILED = 74  # sysexits(3) EX_IOERR
 LOG_MISSING = 66  # sysexits(3) EX_NOINPUT
-SUBMIT_TIMEOUT = 120.0  # sbatch itself waits up to MessageTimeout and retries a busy controller
 QUERY_TIMEOUT = 120.0
 IDS_IN_A_LINE = 10_000  # Linux takes 128 KiB in one argument (MAX_ARG_STRLEN); an id and its comma are 9 to 12 bytes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ticket:
-    """What identifies a submission before it has a job id.
-
-    Attributes:
-        token: Unguessable and unique; also part of the job's name.
-        name: The job's name, which contains the token.
-        jobs: Folder on the site that holds the job folders.
-    """
-
-    token: str
-    name: str
-    jobs: str
-
-    @property
-    def folder(self) -> str:
-        """The job's own folder."""
-        return f"{self.jobs}/{self.token}"
-
-
-def submit(ticket: Ticket, script: str) -> Flow[str]:
-    """Submits a script exactly once and returns the job id.
-
-    Raises:
-        SiteError: sbatch refused, or the folder cannot be made.
-        NotSentError: Nothing was submitted, and nothing will be under this token.
-        SubmissionUnknownError: A job may exist; ``look_up`` with the same ticket settles it later.
-    """
-    data = script.encode()
-    words = (ticket.jobs, ticket.token, str(len(data)))
-    try:
-        completed = yield shell(_SUBMIT, *words, stdin=data, timeout=SUBMIT_TIMEOUT)
-    except OutcomeUnknownError as error:
-        found = yield from look_up(ticket)
-        if found is None:
-            raise NotSentError(f"the submission never reached the site ({error.message})") from error
-        return found
-    if receipt := _RECEIPT.search(completed.out):
-        return receipt["id"]
-    if refused := _REFUSED.search(completed.out):
-        raise SiteError("sbatch refused the job", exit_code_remote=int(refused["code"] or 1), stderr=completed.err)
-    if "aifa: cut" in completed.out:
-        raise NotSentError("the script did not reach the site whole, so nothing was submitted.")
-    if completed.exit_code == FOLDER_FAILED:
-        hint = "Check that the folder above is there and yours to write; `workdir` in sites.toml names another place."
-        raise completed.refusal(f"the job folder {ticket.folder} could not be made", hint=hint)
-    if completed.exit_code == SCRIPT_FAILED:
-        hint = "Free some space or quota there, and submit again: nothing was submitted."
-        raise completed.refusal(f"the script could not be stored in {ticket.folder}", hint=hint)
-    found = yield from look_up(ticket)
-    if found is None:
-        raise NotSentError("the submission was fenced off: nothing was submitted, and nothing will be.")
-    return found
-
-
-def look_up(ticket: Ticket) -> Flow[str | None]:
-    """Finds the job of a ticket; ``None`` means it was never submitted and now never can be.
-
-    Raises:
-        SubmissionUnknownError: Nobody knows (yet), or nobody can be asked.
-        SiteError: sbatch had refused it.
-    """
-    command = shell(_LOOK, ticket.jobs, ticket.token, ticket.name, idempotent=True)
-    try:
-        completed = yield command
-    except (OutcomeUnknownError, NotSentError) as error:
-        raise _doubt(ticket, f"the site could not be asked ({error.message})") from error
-    if receipt := _RECEIPT.search(completed.out):
-        return receipt["id"]
-    if "aifa: fenced" in completed.out:
-        return None
-    if _REFUSED.search(completed.out):
-        raise SiteError("sbatch refused the job", stderr=completed.err)
-    said = tail(completed.err)
-    raise _doubt(ticket, "the site shows no trace of it yet" + (f" and says: {said}" if said else ""))
-
-
-def _doubt(ticket: Ticket, why: str) -> SubmissionUnknownError:
-    return SubmissionUnknownError(
-        f"whether job {ticket.name!r} was submitted is not known: its answer was lost, and {why}.",
-        token=ticket.token,
-        hint="Do not submit it again; run `aifa jobs` in a minute, which asks again.",
-    )
 
 
 def query(jobs: Sequence[str], folders: Sequence[str], *, since: str) -> Flow[Answer]:

@@ -16,7 +16,7 @@ import msgspec
 
 from aifa_hpc.errors import AifaError, InputError, NotSentError, SiteError, SubmissionUnknownError
 from aifa_hpc.jobs.plan import plan
-from aifa_hpc.slurm.flows import SUBMIT_TIMEOUT, Ticket
+from aifa_hpc.slurm.submission import SUBMIT_TIMEOUT, Ticket
 from aifa_hpc.tracker.events import NOT_SENT, REFUSED, SUBMITTING, UNKNOWN, Status, merge
 from aifa_hpc.tracker.groups import resolve, whole
 from aifa_hpc.tracker.schedule import interval

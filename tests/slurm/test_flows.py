@@ -2,133 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from aifa_hpc.command import Completed, drive
-from aifa_hpc.errors import (
-    NotSentError,
-    OutcomeUnknownError,
-    ParseError,
-    SiteError,
-    SubmissionUnknownError,
-)
-from aifa_hpc.slurm.flows import IDS_IN_A_LINE, Ticket, cancel, look_up, query, read_log, submit
+from aifa_hpc.command import drive
+from aifa_hpc.errors import ParseError, SiteError
+from aifa_hpc.slurm.flows import IDS_IN_A_LINE, cancel, query, read_log
 from aifa_hpc.slurm.records import Answer, JobRecord, Sentinel
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aifa_hpc.command import Command
-
-TICKET = Ticket(token="t0k3n", name="digits-t0k3n", jobs="/scratch/jobs")
-
-Step = Exception | tuple[int, str] | tuple[int, str, str]
-
-
-def answers(*steps: Step) -> tuple[Callable[[Command], Completed], list[Command]]:
-    """A machine that gives these answers in turn, and the commands it got."""
-    seen: list[Command] = []
-    queue = list(steps)
-
-    def run(command: Command) -> Completed:
-        seen.append(command)
-        step = queue.pop(0)
-        if isinstance(step, Exception):
-            raise step
-        code, out, err = (*step, "")[:3]
-        return Completed(command=command, exit_code=code, stdout=out.encode(), stderr=err.encode())
-
-    return run, seen
-
-
-@pytest.mark.parametrize(
-    "out",
-    [
-        "aifa: receipt 4711\n",
-        "Welcome to the machine\r\n\r\naifa: receipt 4711\r\n",
-        "aifa: receipt 4711",
-    ],
-)
-def test_submit_gives_the_id(out: str) -> None:
-    """The receipt is found after a banner and with carriage returns; the script goes in on standard input."""
-    run, seen = answers((0, out))
-    assert drive(submit(TICKET, "#!/bin/bash\nécho"), run) == "4711"
-    assert ["#!/bin/bash\nécho".encode()] == [command.stdin for command in seen]
-    assert seen[0].argv[-3:] == ("/scratch/jobs", "t0k3n", "17")
-    assert seen[0].idempotent is False
-
-
-def test_submit_refused() -> None:
-    """A refusal is the site's, with its words and sbatch's own exit code."""
-    run, _ = answers((0, "aifa: refused 1\n", "sbatch: error: Batch job submission failed: Invalid account"))
-    with pytest.raises(SiteError, match="Invalid account") as caught:
-        drive(submit(TICKET, "x"), run)
-    assert caught.value.exit_code_remote == 1
-
-
-@pytest.mark.parametrize(("code", "words"), [(73, "could not be made"), (74, "could not be stored")])
-def test_submit_without_room(code: int, words: str) -> None:
-    """A full or forbidden folder is said as what it is; nothing was submitted and nothing is asked."""
-    run, seen = answers((code, "", "mkdir: Disk quota exceeded"))
-    with pytest.raises(SiteError, match=f"{words}.*quota exceeded"):
-        drive(submit(TICKET, "x"), run)
-    assert len(seen) == 1
-
-
-def test_submit_never_sent_passes_through() -> None:
-    """What never left is not looked for."""
-    run, seen = answers(NotSentError("no route"))
-    with pytest.raises(NotSentError, match="no route"):
-        drive(submit(TICKET, "x"), run)
-    assert len(seen) == 1
-
-
-@pytest.mark.parametrize(
-    "first",
-    [
-        OutcomeUnknownError("connection lost"),
-        (0, "aifa: taken\n"),
-        (0, "aifa: doubt 1\n", "sbatch: error: Socket timed out on send/recv operation"),
-        (137, ""),
-        (0, ""),
-    ],
-    ids=["silence", "taken", "doubt", "killed", "nothing"],
-)
-@pytest.mark.parametrize(
-    ("look", "expected"),
-    [
-        ((0, "aifa: receipt 4711\n"), "4711"),
-        ((0, "aifa: receipt 4711\naifa: receipt 4711\naifa: looked\n"), "4711"),
-        ((0, "aifa: fenced\n"), NotSentError),
-        ((0, "aifa: refused\n", "sbatch: error: Invalid qos"), SiteError),
-        ((0, "aifa: looked\n"), SubmissionUnknownError),
-        ((73, "", "Permission denied"), SubmissionUnknownError),
-        (OutcomeUnknownError("lost again"), SubmissionUnknownError),
-        (NotSentError("no route"), SubmissionUnknownError),
-    ],
-    ids=["receipt", "queue and accounting", "fence", "refusal", "no trace", "no folder", "silence", "no route"],
-)
-def test_an_unknown_submission_is_settled_by_looking(first: Step, look: Step, expected: str | type[Exception]) -> None:
-    """Whatever leaves the outcome open is settled by one look, and stays unknown only when that shows nothing."""
-    run, seen = answers(first, look)
-    if isinstance(expected, str):
-        assert expected == drive(submit(TICKET, "x"), run)
-    else:
-        with pytest.raises(expected) as caught:
-            drive(submit(TICKET, "x"), run)
-        assert expected is type(caught.value)
-    assert [command.idempotent for command in seen] == [False, True]
-
-
-def test_unknown_keeps_the_token_and_its_exit_code() -> None:
-    """The last resort names the token, says what not to do, and exits with 4."""
-    run, _ = answers((0, "aifa: looked\n", "squeue: error: Unable to contact slurm controller"))
-    with pytest.raises(SubmissionUnknownError, match=r"Unable to contact.*Do not submit it again") as caught:
-        drive(look_up(TICKET), run)
-    assert caught.value.token == "t0k3n"
-    assert caught.value.exit_code == 4
+from tests.slurm.answering import answers
 
 
 def section(name: str, body: str, said: str = "", code: int = 0) -> str:

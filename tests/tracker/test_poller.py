@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from aifa_hpc.errors import InputError, NotSentError, SiteError, SubmissionUnknownError
 from aifa_hpc.jobs.features import After, Array, Chain
 from aifa_hpc.jobs.spec import Job, Launch, Resources
-from aifa_hpc.slurm.flows import Ticket
+from aifa_hpc.slurm.submission import Ticket
 from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord
 from aifa_hpc.tracker.poller import Poller, new_token
 from aifa_hpc.tracker.store import Store

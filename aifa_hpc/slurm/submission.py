@@ -1,0 +1,363 @@
+"""Submit exactly once: many jobs in one command, and what became of them when the wire went silent.
+
+**The claim.** Each job has a folder, and in it the file ``receipt``. Whoever makes that file (``O_EXCL``, which exactly
+one caller can win on any file system) may call ``sbatch``, and writes its answer into it. A submission is therefore
+safe to send again under the same token: what has begun is not begun twice.
+
+**The fence.** When the wire goes silent, the receipt is made by whoever looks. If that wins, the submission never began
+and never will. If there is an id in it, that is the job. If it is empty, ``squeue`` and ``sacct`` are asked for the
+token in the job's name and comment, and only if all of them know nothing is the outcome left unknown.
+
+A script that was cut off on its way is never submitted: nothing is claimed before all of them have arrived whole. From
+then on the program on the site no longer needs the wire, and goes on to the end of its list.
+
+The tree on the cluster::
+
+    WORKDIR/jobs/TOKEN/         mode 0700
+        script.sbatch           what was submitted
+        receipt                 the claim; then what sbatch answered: the job id
+        refusal                 what it said instead, when it refused
+        unsent                  nothing was submitted, and never will be
+        JOBID.out               standard output and error
+        exit                    the sentinel: JOBID RESTARTS CODE EPOCH
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from aifa_hpc.command import Flow, shell
+from aifa_hpc.errors import NotSentError, OutcomeUnknownError, SiteError, SubmissionUnknownError, tail
+from aifa_hpc.slurm.shell import ASK, CLEAN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_TELL = """
+tell() { printf 'aifa: job %s %s\\n' "$1" "$2"; }
+claim() { { set -C; printf '' > "./$1/receipt"; } 2> /dev/null; won=$?; set +C; return "$won"; }
+known() {
+  id=
+  if [ -e "./$2/unsent" ]; then
+    tell "$1" fenced
+  elif [ -e "./$2/refusal" ]; then
+    tell "$1" refused
+    sed "s/^/aifa: words $1 /" "./$2/refusal"
+  elif { IFS= read -r id < "./$2/receipt"; } 2> /dev/null && [ -n "$id" ]; then
+    tell "$1" "receipt $id"
+  else
+    tell "$1" begun
+  fi
+}
+"""
+"""``claim TOKEN`` wins once; ``known NUMBER TOKEN`` tells what the folder of a token that was claimed says.
+
+``printf`` and not ``:``, because a failing redirection ends the shell with a special built-in (POSIX 2.8.1).
+"""
+
+_SUBMIT = (
+    CLEAN
+    + _TELL
+    + """
+trap '' HUP PIPE
+mask=$(umask)
+umask 077
+mkdir -p -- "$1" && cd -- "$1" && batch=$(mktemp -d ./.batch.XXXXXX) || exit 73
+trap 'rm -rf -- "$batch"' EXIT
+cat > "$batch/in" || exit 74
+if [ "$(wc -c < "$batch/in")" -ne "$2" ]; then
+  echo "aifa: cut"
+  exit 0
+fi
+scripts=$3 queue=$4
+set --
+while IFS=' ' read -r token lines && [ -n "$token" ]; do set -- "$@" "./$token"; done < "$batch/in"
+mkdir -p -- "$@" || exit 73
+mkdir -- "$batch/jobs" && (cd "$batch/jobs" && mkdir -- "$@") || exit 74
+(cd "$batch/jobs" && LC_ALL=C awk '
+  at_scripts == 0 && $0 == "" { at_scripts = 1; next }
+  at_scripts == 0 { token[++count] = $1; lines[count] = $2; next }
+  left == 0 { if (at) close(file); at++; file = "./" token[at] "/script.sbatch"; left = lines[at] }
+  { print > file; left-- }
+' ../in) || exit 74
+[ "$(cat -- "$batch"/jobs/*/script.sbatch | wc -c)" -eq "$scripts" ] || exit 74
+cp -R -- "$batch/jobs/." . || exit 74
+number=0
+for folder; do
+  token=${folder#./} number=$((number + 1))
+  if ! claim "$token"; then
+    known "$number" "$token"
+    continue
+  fi
+  out=$(umask "$mask"; exec sbatch --parsable --ignore-pbs < "$batch/jobs/$token/script.sbatch" 2> "$batch/said")
+  code=$? id=
+  while IFS= read -r line; do
+    line=${line%%;*}
+    case $line in '' | *[!0-9]*) ;; *) id=$line ;; esac
+  done << END
+$out
+END
+  if [ "$code" -eq 0 ] && [ -n "$id" ]; then
+    printf '%s\\n' "$id" > "./$token/receipt"
+    tell "$number" "receipt $id"
+  elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } ||
+    grep -E -q 'timed out|Zero Bytes|Unexpected message|(send|receive|shutdown) failure' "$batch/said"; then
+    tell "$number" "doubt $code"
+    sed "s/^/aifa: words $number /" "$batch/said"
+  elif [ -n "$queue" ] && grep -E -q '(Max|Grp)Submit[A-Za-z]*Limit' "$batch/said"; then
+    rm -f -- "./$token/receipt"
+    tell "$number" full
+    sed "s/^/aifa: words $number /" "$batch/said"
+    break
+  else
+    cat "$batch/said" > "./$token/refusal"
+    tell "$number" "refused $code"
+    sed "s/^/aifa: words $number /" "$batch/said"
+  fi
+done
+echo "aifa: done $number"
+"""
+)
+"""``$1`` folder of job folders, ``$2`` bytes of the standard input, ``$3`` bytes of all scripts, ``$4`` not empty: a
+job that meets a limit of submitted jobs gives its claim back, and the list ends there.
+
+Standard input: a line ``TOKEN LINES`` for each job, an empty line, and the scripts one after the other. sbatch reads
+copies that nobody else writes to, because the same token may be on its way twice.
+
+Only a refusal that came back counts as one: where sbatch was killed or lost the controller while it spoke with it (the
+words are those of Slurm's slurm_errno.c), a job may exist. The user's own umask holds for sbatch, which hands it on to
+the job. ``#PBS`` lines are ignored because sbatch obeys them in any line of a script, also inside quotes. Programs are
+few on the way of a job: each costs a fifth of an sbatch.
+"""
+
+_LOOK = (
+    CLEAN
+    + ASK
+    + _TELL
+    + """
+umask 077
+mkdir -p -- "$1" && cd -- "$1" || exit 73
+shift
+mkdir -p -- "$@" || exit 73
+number=0
+for folder; do
+  token=${folder#./} number=$((number + 1))
+  if claim "$token"; then
+    : > "./$token/unsent"
+  fi
+  known "$number" "$token"
+done
+if IFS= read -r names; then
+  ask queue squeue --me --noheader --states=all --format='%i|%j|%k'
+  ask accounting sacct -X --noheader --parsable2 --starttime=now-2days --name="$names" --format=JobID,JobName
+fi
+echo "aifa: done $number"
+"""
+)
+"""``$1`` folder of job folders, then the folders; the names of the jobs on the standard input, with commas.
+
+The fence is marked, so that it is known when it is asked for again. Only the user's own jobs count: everybody can read
+names in the queue and give them to a job.
+"""
+
+_JOB = re.compile(r"^aifa: job (?P<number>\d+) (?P<kind>[a-z]+) ?(?P<value>\d*)\s*$", re.MULTILINE | re.ASCII)
+_WORDS = re.compile(r"^aifa: words (?P<number>\d+) (?P<words>.*?)\s*$", re.MULTILINE | re.ASCII)
+_DONE = re.compile(r"^aifa: done \d+\s*$", re.MULTILINE | re.ASCII)
+_SAID = re.compile(r"^aifa: said (?P<said>.*\S)\s*$", re.MULTILINE)
+_FOUND = re.compile(r"^(?P<id>\d+)[^|\s]*\|(?P<name>[^|\n]*)(?:\|(?P<comment>[^\n]*))?$", re.MULTILINE | re.ASCII)
+
+FOLDER_FAILED = 73  # sysexits(3) EX_CANTCREAT
+SCRIPT_FAILED = 74  # sysexits(3) EX_IOERR
+SUBMIT_TIMEOUT = 120.0  # sbatch itself waits up to MessageTimeout and retries a busy controller
+_SECONDS_A_JOB = 5.0  # a busy controller's sbatch; without load it takes milliseconds
+BATCH = 500
+"""Jobs in one command: minutes of work for a busy controller, two megabytes of scripts."""
+
+Kind: TypeAlias = Literal["submitted", "refused", "unsent", "full", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ticket:
+    """What identifies a submission before it has a job id.
+
+    Attributes:
+        token: Unguessable and unique; also part of the job's name.
+        name: The job's name, which contains the token.
+        jobs: Folder on the site that holds the job folders.
+    """
+
+    token: str
+    name: str
+    jobs: str
+
+    @property
+    def folder(self) -> str:
+        """The job's own folder."""
+        return f"{self.jobs}/{self.token}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of one submission.
+
+    Attributes:
+        kind: ``submitted``; ``refused`` by sbatch; ``unsent``, and never to be sent under this token; ``full``: not
+            submitted, because a limit of submitted jobs is reached, and may be sent again; or ``unknown``.
+        job_id: Slurm's id, when submitted.
+        code: sbatch's exit code, when refused.
+        words: What was said.
+    """
+
+    kind: Kind
+    job_id: str = ""
+    code: int = 0
+    words: str = ""
+
+
+def submit(ticket: Ticket, script: str) -> Flow[str]:
+    """Submits a script exactly once and returns the job id.
+
+    Raises:
+        SiteError: sbatch refused, or the folder cannot be made.
+        NotSentError: Nothing was submitted, and nothing will be under this token.
+        SubmissionUnknownError: A job may exist; ``look_up`` with the same ticket settles it later.
+    """
+    try:
+        outcomes = yield from submit_many([ticket], [script], queue=False)
+    except OutcomeUnknownError as error:
+        found = yield from look_up(ticket)
+        if found is None:
+            raise NotSentError(f"the submission never reached the site ({error.message})") from error
+        return found
+    found = _settled(ticket, outcomes[0])
+    if found is None:
+        raise NotSentError("the submission was fenced off: nothing was submitted, and nothing will be.")
+    return found
+
+
+def submit_many(tickets: Sequence[Ticket], scripts: Sequence[str], *, queue: bool) -> Flow[list[Outcome]]:
+    """Submits scripts exactly once each, in order, in one command.
+
+    Args:
+        tickets: Of at most :data:`BATCH` jobs, all with the same folder of job folders.
+        scripts: One for each.
+        queue: Stop at the first job for which a limit of submitted jobs leaves no room; it and those behind it come
+            back as ``full``, and may be sent again.
+
+    Raises:
+        SiteError: The folders cannot be made or written; nothing was submitted.
+        NotSentError: Nothing was submitted.
+        OutcomeUnknownError: Silence. It is safe to submit the same tickets again: what has begun is told, not repeated.
+    """
+    whole = [script if script.endswith("\n") else f"{script}\n" for script in scripts]
+    body = "".join(whole).encode()
+    count = (script.count("\n") for script in whole)
+    head = "".join(f"{ticket.token} {lines}\n" for ticket, lines in zip(tickets, count, strict=True))
+    data = f"{head}\n".encode() + body
+    jobs = tickets[0].jobs
+    words = (jobs, str(len(data)), str(len(body)), "queue" if queue else "")
+    completed = yield shell(_SUBMIT, *words, stdin=data, timeout=SUBMIT_TIMEOUT + _SECONDS_A_JOB * (len(tickets) - 1))
+    if "aifa: cut" in completed.out:
+        raise NotSentError("the scripts did not reach the site whole, so nothing was submitted.")
+    if completed.exit_code == FOLDER_FAILED:
+        hint = "Check that the folder above is there and yours to write; `workdir` in sites.toml names another place."
+        raise completed.refusal(f"job folders could not be made in {jobs}", hint=hint)
+    if completed.exit_code == SCRIPT_FAILED:
+        hint = "Free some space or quota there, and submit again: nothing was submitted."
+        raise completed.refusal(f"the script could not be stored in {jobs}", hint=hint)
+    told = _read(completed.out)
+    done = _DONE.search(completed.out) is not None
+    rest: dict[int, Outcome] = {}
+    if doubtful := [number for number in range(len(tickets)) if _in_doubt(told.get(number), done=done, queue=queue)]:
+        looked = yield from look_up_many([tickets[number] for number in doubtful])
+        rest = dict(zip(doubtful, looked, strict=True))
+    full = Outcome(kind="full", words="; ".join(one.words for one in told.values() if one.kind == "full"))
+    return [rest.get(number) or told.get(number, full) for number in range(len(tickets))]
+
+
+def _in_doubt(outcome: Outcome | None, *, done: bool, queue: bool) -> bool:
+    if outcome is None:  # behind the end of the list, or the program on the site was ended
+        return not (done and queue)
+    return outcome.kind == "unknown"
+
+
+def look_up(ticket: Ticket) -> Flow[str | None]:
+    """Finds the job of a ticket; ``None`` means it was never submitted and now never can be.
+
+    Raises:
+        SubmissionUnknownError: Nobody knows (yet), or nobody can be asked.
+        SiteError: sbatch had refused it.
+    """
+    outcomes = yield from look_up_many([ticket])
+    return _settled(ticket, outcomes[0])
+
+
+def look_up_many(tickets: Sequence[Ticket]) -> Flow[list[Outcome]]:
+    """What became of submissions; what was not begun never will be. Silence is ``unknown`` for all of them."""
+    names = ",".join(ticket.name for ticket in tickets)
+    folders = (f"./{ticket.token}" for ticket in tickets)
+    command = shell(_LOOK, tickets[0].jobs, *folders, stdin=f"{names}\n".encode(), idempotent=True)
+    try:
+        completed = yield command
+    except (OutcomeUnknownError, NotSentError) as error:
+        return [Outcome(kind="unknown", words=f"the site could not be asked ({error.message})")] * len(tickets)
+    told = _read(completed.out)
+    found: dict[str, str] = {}
+    for match in _FOUND.finditer(completed.out.replace("\r", "")):
+        found |= {match["name"]: match["id"], match["comment"] or "": match["id"]}
+    said = tail("\n".join((*_SAID.findall(completed.out), completed.err)))
+    words = "the site shows no trace of it yet" + (f" and says: {said}" if said else "")
+    outcomes = []
+    for number, ticket in enumerate(tickets):
+        outcome = told.get(number)
+        if outcome is None or outcome.kind == "unknown":
+            job_id = found.get(f"aifa:{ticket.token}") or found.get(ticket.name)
+            outcome = Outcome(kind="submitted", job_id=job_id) if job_id else Outcome(kind="unknown", words=words)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _read(text: str) -> dict[int, Outcome]:
+    """The answers by the jobs' places; what has begun and has no receipt is unknown."""
+    words: dict[int, list[str]] = {}
+    for match in _WORDS.finditer(text):
+        words.setdefault(int(match["number"]) - 1, []).append(match["words"])
+    found = {}
+    for match in _JOB.finditer(text):
+        number = int(match["number"]) - 1
+        said = "\n".join(words.get(number, ()))
+        kind, value = match["kind"], match["value"]
+        if kind == "receipt" and value:
+            found[number] = Outcome(kind="submitted", job_id=value)
+        elif kind == "refused":
+            found[number] = Outcome(kind="refused", code=int(value or 1), words=said)
+        elif kind in {"full", "fenced"}:
+            found[number] = Outcome(kind="full" if kind == "full" else "unsent", words=said)
+        else:
+            found[number] = Outcome(kind="unknown", words=said)
+    return found
+
+
+def _settled(ticket: Ticket, outcome: Outcome) -> str | None:
+    """The outcome of one submission as an id, ``None`` for one that was fenced off, or an error."""
+    if outcome.kind == "submitted":
+        return outcome.job_id
+    if outcome.kind == "unsent":
+        return None
+    if outcome.kind == "refused":
+        raise SiteError("sbatch refused the job", exit_code_remote=outcome.code, stderr=outcome.words)
+    raise SubmissionUnknownError(
+        f"whether job {ticket.name!r} was submitted is not known: its answer was lost, and {outcome.words}.",
+        token=ticket.token,
+        hint="Do not submit it again; run `aifa jobs` in a minute, which asks again.",
+    )
+
+
+def tickets_by_folder(tickets: Iterable[Ticket]) -> dict[str, list[Ticket]]:
+    """The tickets by the folder that holds their folders, which one command shares."""
+    found: dict[str, list[Ticket]] = {}
+    for ticket in tickets:
+        found.setdefault(ticket.jobs, []).append(ticket)
+    return found
