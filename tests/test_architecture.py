@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "aifa_hpc"
 ROWS = (
     {"errors"},
     {"units", "command", "manifest"},
-    {"sites", "slurm", "privacy"},
+    {"sites", "slurm", "privacy", "runtime"},
     {"jobs", "transport"},
     {"sbatch", "staging", "embedded"},
     {"cluster"},
@@ -45,6 +45,7 @@ PURE = {
     "jobs.values",
     "manifest",
     "privacy.gate",
+    "runtime.shares",
     "sbatch.directives",
     "sbatch.environment",
     "sbatch.compare",

@@ -1,0 +1,170 @@
+"""Arrow batches of a rank's rows, read ahead by a thread, resumable from the row where training stopped.
+
+Needs pyarrow, which is imported when reading begins.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from aifa_hpc.errors import InputError
+from aifa_hpc.runtime.shares import between
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from aifa_hpc.runtime.shares import Rows
+
+_LOOK_SECONDS = 0.1
+"""How often the reading thread looks whether anybody still wants what it has read."""
+
+
+class Batches:
+    """An iterator of ``pyarrow.RecordBatch``; close it, or leave its ``with``, when it is not read to its end.
+
+    Args:
+        root: Folder of the data set.
+        line: The rows, in their order.
+        columns: Names; all by default.
+        size: Rows of a batch; the last one may be shorter.
+        ahead: Batches that are read before they are asked for. Memory holds these and one row group.
+        start: Rows to leave out at the beginning, because they were read before.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        line: Sequence[Rows],
+        *,
+        columns: Sequence[str] | None = None,
+        size: int = 1024,
+        ahead: int = 2,
+        start: int = 0,
+    ) -> None:
+        if size < 1 or ahead < 1:
+            raise InputError(f"size = {size} and ahead = {ahead} must be at least 1.")
+        self.position = start
+        """Rows given so far, from the beginning of this rank's share: what a checkpoint remembers."""
+        self._root = root
+        self._line = between(line, start, sum(map(len, line)))
+        self._columns = None if columns is None else list(columns)
+        self._size = size
+        self._ready: queue.Queue[Any] = queue.Queue(ahead)
+        self._stop = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._work, name="aifa-batches", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        if self._ended:
+            raise StopIteration
+        item = self._ready.get()
+        if item is None or isinstance(item, BaseException):
+            self.close()
+            if item is not None:
+                raise item
+            raise StopIteration
+        self.position += item.num_rows
+        return item
+
+    def close(self) -> None:
+        """Ends reading; what was read ahead is dropped."""
+        self._ended = True
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            for batch in self._batches():
+                if not self._give(batch):
+                    return
+            self._give(None)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the batch is asked for
+            self._give(error)
+
+    def _give(self, item: Any) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._ready.put(item, timeout=_LOOK_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _batches(self) -> Iterator[Any]:
+        """Tables of row groups to batches of the same size, across the borders of row groups and files."""
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
+
+        waiting = None
+        for table in self._tables():
+            waiting = table if waiting is None else pa.concat_tables([waiting, table])
+            whole = waiting.num_rows - waiting.num_rows % self._size
+            for first in range(0, whole, self._size):
+                yield _one(waiting.slice(first, self._size))
+            waiting = waiting.slice(whole)
+        if waiting is not None and waiting.num_rows:
+            yield _one(waiting)
+
+    def _tables(self) -> Iterator[Any]:
+        path, file = "", None
+        try:
+            for rows in self._line:
+                if rows.path != path:
+                    if file is not None:
+                        file.close()
+                    path, file = rows.path, open_parquet(self._root, rows.path)
+                    self._require_columns(file, rows.path)
+                assert file is not None
+                table = file.read_row_group(rows.group, columns=self._columns)
+                yield table.slice(rows.start, len(rows))
+        finally:
+            if file is not None:
+                file.close()
+
+    def _require_columns(self, file: Any, path: str) -> None:
+        known = file.schema_arrow.names
+        missing = [name for name in self._columns or () if name not in known]
+        if missing:
+            raise InputError(
+                f"{path} has no column {', '.join(map(repr, missing))}.", hint=f"It has {', '.join(known)}."
+            )
+
+
+def open_parquet(root: Path, path: str) -> Any:
+    """A file of a data set, opened.
+
+    Raises:
+        InputError: It is gone, may not be read, or is no Parquet.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        return pq.ParquetFile(root / path)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)  # Arrow sets no strerror
+        raise InputError(
+            f"{root / path} cannot be read: {why}.",
+            hint="`aifa stage verify` says what is missing or damaged, and can fetch it again.",
+        ) from error
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{root / path} is no whole Parquet file: {error}.") from error
+
+
+def _one(table: Any) -> Any:
+    """A table as a single batch."""
+    return table.combine_chunks().to_batches()[0]

@@ -1,0 +1,200 @@
+"""This rank's share of a data set of Parquet files, from a folder or from the manifest that came with it.
+
+::
+
+    share = shards("/scratch/project_465000001/digits", seed=1, epoch=epoch)
+    with share.batches(columns=["pixels", "label"], size=256, resume=state) as batches:
+        for batch in batches:
+            ...
+            state = share.state(batches)  # into the checkpoint, as JSON
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aifa_hpc.errors import InputError
+from aifa_hpc.manifest import MANIFEST, read_manifest
+from aifa_hpc.runtime.batches import Batches, open_parquet
+from aifa_hpc.runtime.ranks import place
+from aifa_hpc.runtime.shares import RowGroup, cut, line_of, shuffled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from aifa_hpc.runtime.shares import Rows
+
+_READERS = 16
+"""Footers are small and far away: a parallel file system answers many at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """The rows of one rank in one epoch.
+
+    Attributes:
+        root: Folder of the data set.
+        line: The rows, in the order in which they are read.
+        seed: Of the order; ``None`` for that of the paths.
+        epoch: From 0.
+        rank: Whose share it is.
+        world: Of how many.
+        total: Rows of the data set.
+    """
+
+    root: Path
+    line: tuple[Rows, ...]
+    seed: int | None
+    epoch: int
+    rank: int
+    world: int
+    total: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return sum(map(len, self.line))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files it reads from, relative to the root."""
+        return tuple(dict.fromkeys(rows.path for rows in self.line))
+
+    def batches(
+        self,
+        *,
+        columns: Sequence[str] | None = None,
+        size: int = 1024,
+        ahead: int = 2,
+        resume: Mapping[str, Any] | None = None,
+    ) -> Batches:
+        """Its rows as Arrow batches, read ahead; see :class:`Batches`.
+
+        Args:
+            columns: Names; all by default.
+            size: Rows of a batch.
+            ahead: Batches to read before they are asked for.
+            resume: What :meth:`state` gave; reading goes on behind it.
+
+        Raises:
+            InputError: The state is of another share.
+        """
+        start = 0 if resume is None else self._start(resume)
+        return Batches(self.root, self.line, columns=columns, size=size, ahead=ahead, start=start)
+
+    def state(self, batches: Batches) -> dict[str, int | None]:
+        """Where its reader is, for a checkpoint; plain JSON."""
+        return self._identity() | {"position": batches.position}
+
+    def part(self, number: int, of: int) -> Share:
+        """A piece of it, for one of several readers in this task."""
+        return replace(self, line=cut(self.line, number=number, of=of))
+
+    def _identity(self) -> dict[str, int | None]:
+        return {
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "rank": self.rank,
+            "world": self.world,
+            "total": self.total,
+        }
+
+    def _start(self, resume: Mapping[str, Any]) -> int:
+        for key, value in self._identity().items():
+            if resume.get(key) != value:
+                raise InputError(
+                    f"the position was remembered with {key} = {resume.get(key)}, and this share has {value}:"
+                    " it says nothing about these rows.",
+                    hint="Resume with the same data, seed, epoch and number of ranks, or begin the epoch anew.",
+                )
+        position = resume.get("position")
+        if not isinstance(position, int) or not 0 <= position <= self.rows:
+            raise InputError(f"position = {position!r} must be a whole number from 0 to {self.rows}.")
+        return position
+
+
+def shards(
+    source: str | Path,
+    *,
+    seed: int | None = None,
+    epoch: int = 0,
+    rank: int | None = None,
+    world: int | None = None,
+) -> Share:
+    """The share of this rank.
+
+    Args:
+        source: A folder of Parquet files, or a manifest in one. With a manifest, also one that lies in the folder, only
+            what it lists counts; without one, all ``*.parquet`` whose names, and whose folders' names, do not begin
+            with ``.`` or ``_``.
+        seed: Shuffles row groups; without one they come in the order of their paths.
+        epoch: Another order for each.
+        rank: By default that of this task.
+        world: By default that of this job.
+
+    Raises:
+        InputError: No such folder, no Parquet in it, or a file cannot be read.
+        ParseError: The manifest is damaged.
+    """
+    here = place() if rank is None or world is None else None
+    rank = here.rank if rank is None and here else rank
+    world = here.world if world is None and here else world
+    assert rank is not None
+    assert world is not None
+    root, paths = _files(Path(source))
+    groups = row_groups(root, paths)
+    line = line_of(shuffled(groups, seed=seed, epoch=epoch))
+    return Share(
+        root=root,
+        line=cut(line, number=rank, of=world),
+        seed=seed,
+        epoch=epoch,
+        rank=rank,
+        world=world,
+        total=sum(map(len, line)),
+    )
+
+
+def row_groups(root: Path, paths: Iterable[str]) -> list[RowGroup]:
+    """The row groups of files, from their footers.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+
+    def read(path: str) -> list[RowGroup]:
+        file = open_parquet(root, path)
+        try:
+            found = file.metadata
+            return [
+                RowGroup(path=path, group=number, rows=found.row_group(number).num_rows)
+                for number in range(found.num_row_groups)
+            ]
+        finally:
+            file.close()
+
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only when reading
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return [one for groups in pool.map(read, paths) for one in groups]
+
+
+def _files(source: Path) -> tuple[Path, list[str]]:
+    root, manifest = (source, source / MANIFEST) if source.is_dir() else (source.parent, source)
+    if manifest.is_file():
+        entries = read_manifest(manifest.read_text("ascii")).entries
+        paths = [entry.path for entry in entries if _is_parquet(entry.path)]
+    elif source.is_dir():
+        found = (path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
+        paths = sorted(path for path in found if _is_parquet(path))
+    else:
+        raise InputError(f"{source} is neither a folder nor a manifest.")
+    if not paths:
+        raise InputError(f"{source} has no Parquet files.", hint="Their names end in .parquet.")
+    return root, paths
+
+
+def _is_parquet(path: str) -> bool:
+    return path.endswith(".parquet") and not any(name.startswith((".", "_")) for name in path.split("/"))
