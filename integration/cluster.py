@@ -43,6 +43,7 @@ _NATIVE = {
     "munged": "munge",
     "mariadbd": "mariadb-server",
     "sshd": "openssh-server",
+    "google-authenticator": "libpam-google-authenticator",
     "rsync": "rsync",
     "unshare": "util-linux",
 }

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aifa_hpc.demo.main_job import ACCURACY, ROWS
+from aifa_hpc.testing.sshd import fingerprint
 from integration.clusters.control import clusters_dir
 from integration.conftest import SHAPES, SITES, User, make_user
-from integration.sshd import fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,9 +24,9 @@ from aifa_hpc.staging.ledger import Ledger
 from aifa_hpc.staging.progress import Progress
 from aifa_hpc.staging.verify import verify
 from aifa_hpc.testing.endpoints import HOSTILE_NAMES, EndpointContract, FolderPlace, some_bytes
+from aifa_hpc.testing.sshd import Sshd
 from aifa_hpc.transport.fabric_ssh import FabricTransport
 from aifa_hpc.transport.openssh import OpenSSHTransport
-from integration.sshd import Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

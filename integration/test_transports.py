@@ -14,11 +14,11 @@ import pytest
 
 from aifa_hpc.command import Command, shell
 from aifa_hpc.errors import HostKeyError, NotSentError, OutcomeUnknownError
+from aifa_hpc.testing.sshd import Sshd, fingerprint, free_port, make_key
 from aifa_hpc.testing.transport import TransportContract, receive
 from aifa_hpc.transport.fabric_ssh import FabricTransport
 from aifa_hpc.transport.openssh import OpenSSHTransport
 from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
-from integration.sshd import Sshd, fingerprint, free_port, make_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,14 +5,19 @@
     with Sshd.started(folder, "MaxSessions 2") as sshd:
         OpenSSHTransport(host=sshd.alias, ssh_config=str(sshd.ssh_config), control_dir=folder / "control")
 
-Logins are those of the current user, by key. Its log counts them (:meth:`Sshd.accepted_logins`).
+Logins are those of the current user, by key, and with ``second_factor`` by a code after it. Its log counts them
+(:meth:`Sshd.accepted_logins`). It needs the server's program (Debian: openssh-server) and ends with the block.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import getpass
+import hashlib
+import hmac
 import os
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +32,62 @@ if TYPE_CHECKING:
 
 _PROGRAM = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 _ALIAS = "aifa-test"
+_START_SECONDS = 10.0
+
+# sshd takes its PAM service from the fixed folder /etc/pam.d: in a mount namespace of its own that folder is ours.
+_WITH_PAM = 'mount --bind "$1" /etc/pam.d && shift && exec "$@"'
+_PAM = """auth required pam_google_authenticator.so [secret={secret}] user=root [authtok_prompt={prompt} ]
+account required pam_permit.so
+session required pam_permit.so
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecondFactor:
+    """A time-based code that the server asks for after the key, by PAM (Debian: libpam-google-authenticator; root).
+
+    Attributes:
+        prompt: How it asks.
+        secret: Key of the codes, in base32.
+    """
+
+    prompt: str = "JSC TOTP Verification code:"
+    secret: str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"  # noqa: S105 - of nothing but a test server
+
+    def code(self, now: float) -> str:
+        """The code at a time in seconds since 1970 (RFC 6238 with SHA-1, 30 seconds and six digits)."""
+        key = base64.b32decode(self.secret + "=" * (-len(self.secret) % 8))
+        digest = hmac.new(key, int(now // 30).to_bytes(8, "big"), hashlib.sha1).digest()
+        start = digest[-1] & 15
+        number = int.from_bytes(digest[start : start + 4], "big") & 0x7FFFFFFF
+        return f"{number % 10**6:06}"
+
+    def install(self, folder: Path) -> tuple[str, ...]:
+        """Writes what PAM reads below ``folder``, and returns the words to put in front of the server's.
+
+        Raises:
+            RuntimeError: This machine cannot do it.
+        """
+        if os.geteuid() != 0 or shutil.which("google-authenticator") is None or shutil.which("unshare") is None:
+            raise RuntimeError("a second factor needs root, unshare, and PAM's libpam-google-authenticator")
+        secret = folder / "totp"
+        secret.write_text(f'{self.secret}\n" TOTP_AUTH\n')
+        secret.chmod(0o600)
+        pam = folder / "pam.d"
+        pam.mkdir(exist_ok=True)
+        for name in ("sshd", "other"):
+            (pam / name).write_text(_PAM.format(secret=secret, prompt=self.prompt))
+        return ("unshare", "--mount", "--propagation", "private", "sh", "-c", _WITH_PAM, "aifa", str(pam))
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Lines of sshd_config that ask for it."""
+        return (
+            "UsePAM yes",
+            "KbdInteractiveAuthentication yes",
+            "AuthenticationMethods publickey,keyboard-interactive:pam",
+            "PermitRootLogin yes",  # or sshd hands PAM a dummy in the place of what root typed
+        )
 
 
 @dataclass
@@ -38,6 +99,8 @@ class Sshd:
         port: Loopback port.
         user: Who logs in.
         alias: Host name in its ssh_config.
+        extra: Lines of sshd_config that win over the defaults.
+        second_factor: What it asks for after the key.
     """
 
     folder: Path
@@ -45,16 +108,36 @@ class Sshd:
     user: str
     extra: tuple[str, ...] = ()
     alias: str = _ALIAS
+    second_factor: SecondFactor | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, folder: Path, *extra: str, alias: str = _ALIAS) -> Iterator[Sshd]:
-        """Starts one in an empty folder; ``extra`` are lines of sshd_config that win over the defaults."""
+    def started(
+        cls, folder: Path, *extra: str, alias: str = _ALIAS, second_factor: SecondFactor | None = None
+    ) -> Iterator[Sshd]:
+        """Starts one in an empty folder, and ends it with all its connections.
+
+        Args:
+            folder: For everything of it.
+            extra: Lines of sshd_config that win over the defaults, such as ``MaxSessions 2``.
+            alias: Host name in its ssh_config.
+            second_factor: What it asks for after the key.
+
+        Raises:
+            RuntimeError: There is no sshd, or it does not start; with its words.
+        """
         if _PROGRAM is None:
-            raise RuntimeError("these tests need sshd (Debian: openssh-server)")
+            raise RuntimeError("there is no sshd here (Debian: openssh-server)")
         folder.mkdir(parents=True, exist_ok=True)
-        sshd = cls(folder=folder, port=free_port(), user=getpass.getuser(), extra=extra, alias=alias)
+        sshd = cls(
+            folder=folder,
+            port=free_port(),
+            user=getpass.getuser(),
+            extra=extra,
+            alias=alias,
+            second_factor=second_factor,
+        )
         for name in ("host_key", "user_key"):
             make_key(folder / name)
         shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
@@ -112,9 +195,11 @@ class Sshd:
 
     def start(self) -> None:
         """Starts the server on its port and waits until it answers."""
+        factor = self.second_factor
         config = self.folder / "sshd_config"
         lines = (
             *self.extra,
+            *(factor.settings if factor else ()),
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
             f'HostKey "{self.folder}/host_key"',
@@ -138,9 +223,10 @@ class Sshd:
         assert _PROGRAM is not None
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            argv = (_PROGRAM, "-D", "-e", "-f", str(config))
+            before_it = factor.install(self.folder) if factor else ()
+            argv = (*before_it, _PROGRAM, "-D", "-e", "-f", str(config))
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
-        end = time.monotonic() + 10
+        end = time.monotonic() + _START_SECONDS
         while self.process.poll() is None and time.monotonic() < end:
             if b"Server listening on" in self.log.read_bytes()[before:]:
                 return
@@ -177,7 +263,7 @@ class Sshd:
 
     def accepted_logins(self) -> int:
         """Logins that succeeded so far."""
-        return sum(line.startswith("Accepted publickey for ") for line in self.log.read_text().splitlines())
+        return sum(re.match(r"Accepted \S+ for ", line) is not None for line in self.log.read_text().splitlines())
 
     def attempts(self) -> int:
         """Connections that were opened so far, whatever became of them."""
