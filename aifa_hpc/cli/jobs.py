@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ from aifa_hpc.cli.render import template_option
 from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, AifaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
+    from aifa_hpc.tracker.connection import Connection
     from aifa_hpc.tracker.events import Status
     from aifa_hpc.tracker.handle import JobHandle
     from aifa_hpc.tracker.store import Row
@@ -129,7 +130,8 @@ def jobs(site: str | None, everything: bool, offline: bool) -> int:
 @click.option("--site", metavar="SITE", help="Where, if several sites have a job of that id.")
 def cancel(job_id: str, site: str | None) -> None:
     """Cancel a job, by its id or token."""
-    with open_job(job_id, site) as handle:
+    with ExitStack() as stack:
+        (handle,) = open_jobs((job_id,), site, stack)
         if handle.status.over:
             text = f"job {handle.id} is over already: {status_line(handle.status)}"
         else:
@@ -138,17 +140,19 @@ def cancel(job_id: str, site: str | None) -> None:
         current_output().record(job_fields(handle.row), text)
 
 
-@contextmanager
-def open_job(word: str, site: str | None) -> Iterator[JobHandle]:
-    """The handle of a remembered job, with its connection open around it."""
+def open_jobs(words: Sequence[str], site: str | None, stack: ExitStack) -> list[JobHandle]:
+    """Handles of remembered jobs; the stack closes their connections, one for each site."""
     from aifa_hpc.sites.load import state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
     from aifa_hpc.tracker.store import Store  # noqa: PLC0415
 
-    base, bar, task = word.partition("_")
-    row = Store(state_dir() / "jobs.sqlite3").find(base, site)
-    with connect(row.site) as connection:
-        yield connection.job(f"{row.token}{bar}{task}")
+    store = stack.enter_context(closing(Store(state_dir() / "jobs.sqlite3")))
+    found = [(store.find(base, site), f"{bar}{task}") for base, bar, task in (word.partition("_") for word in words)]
+    connections: dict[str, Connection] = {}
+    for row, _ in found:
+        if row.site not in connections:
+            connections[row.site] = stack.enter_context(connect(row.site))
+    return [connections[row.site].job(f"{row.token}{task}") for row, task in found]
 
 
 def job_fields(row: Row) -> dict[str, Any]:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import click
 
 from aifa_hpc.cli.base import Command, current_output
-from aifa_hpc.cli.jobs import open_job, status_line
+from aifa_hpc.cli.jobs import open_jobs, status_line
 
 
 @click.command(cls=Command)
-@click.argument("job_id", metavar="ID")
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--site", metavar="SITE", help="Where, if several sites have a job of that id.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
-def logs(job_id: str, site: str | None, follow: bool) -> None:
-    """Print a job's output, by its id or token."""
+@click.option("-f", "--follow", is_flag=True, help="Go on until the jobs are over.")
+@click.option("--rank", type=click.IntRange(min=0), metavar="N", help="Only rank N, where each rank has its own log.")
+@click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Begin each log N lines before its end.")
+def logs(job_ids: tuple[str, ...], site: str | None, follow: bool, rank: int | None, tail: int | None) -> None:
+    """Print the output of jobs, by id or token; ID_4 is task 4 of an array.
+
+    Where there are several logs, a heading tells whose lines come; with -f they are followed all at once.
+    """
+    from aifa_hpc.tracker.logs import read_logs  # noqa: PLC0415 - keeps `aifa --help` quick
+
     output = current_output()
-    with open_job(job_id, site) as handle:
-        if follow:
-            output.stream("log", handle.follow(trouble=output.note))
-        else:
-            output.stream("log", handle.read())
-        output.note(status_line(handle.status))
+    with ExitStack() as stack:
+        handles = open_jobs(job_ids, site, stack)
+        pieces = read_logs(handles, follow=follow, rank=rank, tail=tail or 0, trouble=output.note)
+        output.stream("log", pieces)
+        for handle in handles:
+            front = f"job {handle.id}: " if len(handles) > 1 else ""
+            output.note(f"{front}{status_line(handle.status)}")

@@ -6,8 +6,6 @@ pipe carries results only.
 
 from __future__ import annotations
 
-import codecs
-import itertools
 import json
 import sys
 from abc import ABC, abstractmethod
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from aifa_hpc.errors import AifaError, Problem
+    from aifa_hpc.tracker.logs import Piece
 
 _STYLES = {
     "CANCELLED": "yellow",
@@ -50,8 +49,8 @@ class Output(ABC):
         """A text that is the result, given as it is."""
 
     @abstractmethod
-    def stream(self, key: str, pieces: Iterable[bytes]) -> None:
-        """A text that comes in pieces, which may cut a letter in two; each is given at once."""
+    def stream(self, key: str, pieces: Iterable[Piece]) -> None:
+        """Logs that come in pieces, which may cut a letter in two; each is given at once."""
 
     @abstractmethod
     def problems(self, problems: Sequence[Problem], *, empty: str) -> None:
@@ -97,10 +96,10 @@ class TextOutput(Output):
         del key
         sys.stdout.write(text)
 
-    def stream(self, key: str, pieces: Iterable[bytes]) -> None:
+    def stream(self, key: str, pieces: Iterable[Piece]) -> None:
         del key
         for piece in pieces:
-            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.write(piece.heading.encode("utf-8", "surrogateescape") + piece.data)
             sys.stdout.buffer.flush()
 
     def problems(self, problems: Sequence[Problem], *, empty: str) -> None:
@@ -130,14 +129,15 @@ class JsonOutput(Output):
     def text(self, key: str, text: str) -> None:
         _dump({key: text})
 
-    def stream(self, key: str, pieces: Iterable[bytes]) -> None:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    def stream(self, key: str, pieces: Iterable[Piece]) -> None:
+        from aifa_hpc.tracker.logs import decoded  # noqa: PLC0415 - keeps `aifa --help` quick
+
         said = False
-        for piece in itertools.chain(pieces, [b""]):
-            text = decoder.decode(piece, final=not piece)
-            if text or not (piece or said):  # an empty text is a result too
-                _dump({key: text})
-                said = True
+        for piece, text in decoded(pieces):
+            _dump({"id": piece.id, "site": piece.site, "file": piece.name, "anew": piece.anew, key: text})
+            said = True
+        if not said:  # an empty text is a result too
+            _dump({key: ""})
 
     def problems(self, problems: Sequence[Problem], *, empty: str) -> None:
         del empty

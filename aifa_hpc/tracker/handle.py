@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
-from aifa_hpc.errors import InputError, JobFailedError, SiteError, TransportError
+from aifa_hpc.errors import InputError, JobFailedError
+from aifa_hpc.slurm.logs import Source
+from aifa_hpc.tracker.explaining import explain_job
 from aifa_hpc.tracker.groups import whole
-from aifa_hpc.tracker.logs import LogReader
+from aifa_hpc.tracker.logs import decoded, read_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aifa_hpc.tracker.connection import Connection
     from aifa_hpc.tracker.events import Status
-    from aifa_hpc.tracker.store import Row
+    from aifa_hpc.tracker.explanation import Explanation
+    from aifa_hpc.tracker.records import Row
 
 
 class JobHandle:
     """One job of a connection.
 
     Args:
-        connection: Its site.
+        connection: Its site; also an attribute.
         row: What is remembered of it.
         task: Index of the only task of an array that is read and cancelled; empty for all.
     """
 
     def __init__(self, connection: Connection, row: Row, *, task: str = "") -> None:
-        self._connection = connection
+        self.connection = connection
         self._row = row
         self._task = task
 
@@ -65,7 +68,7 @@ class JobHandle:
 
     def refresh(self) -> Status:
         """Reads its status from the store."""
-        self._row = whole(self._connection.store.parts(self.token))
+        self._row = whole(self.connection.store.parts(self.token))
         return self._row.status
 
     def wait(
@@ -89,7 +92,7 @@ class JobHandle:
             TransportError: The site cannot be reached until a person mends something.
             JobFailedError: It ended in another state than COMPLETED, and ``check`` is set.
         """
-        status = self._connection.wait(self, timeout=timeout, seen=seen, trouble=trouble)
+        status = self.connection.wait(self, timeout=timeout, seen=seen, trouble=trouble)
         if check and not status.ok:
             raise JobFailedError(
                 f"job {self.id or self.token} ({self.name}) ended as {status.state}"
@@ -100,6 +103,14 @@ class JobHandle:
             )
         return status
 
+    def explain(self) -> Explanation:
+        """Why it waits, or why it failed, with the evidence; one question to the site.
+
+        Raises:
+            TransportError: The site cannot be reached.
+        """
+        return explain_job(self.connection.cluster, self.connection.store.parts(self.token), task=self._task)
+
     def cancel(self) -> None:
         """Asks Slurm to cancel it, all parts of it; ``wait`` tells when that has happened.
 
@@ -109,52 +120,70 @@ class JobHandle:
         """
         known = self._known_id()
         if self._task:
-            self._connection.cluster.cancel(f"{known}_{self._task}")
+            self.connection.cluster.cancel(f"{known}_{self._task}")
             return
         # The last first: a link would begin as soon as the one before it is cancelled.
-        for row in reversed(self._connection.store.parts(self.token)):
+        for row in reversed(self.connection.store.parts(self.token)):
             if row.job_id is not None and (row.job_id == known or not row.status.over):
-                self._connection.cluster.cancel(row.job_id)
+                self.connection.cluster.cancel(row.job_id)
 
-    def logs(self) -> str:
-        """Its output so far; empty before it has begun."""
-        return b"".join(self.read()).decode("utf-8", "replace")
+    @overload
+    def logs(
+        self,
+        *,
+        follow: Literal[False] = False,
+        rank: int | None = None,
+        tail: int = 0,
+        trouble: Callable[[str], None] | None = None,
+    ) -> str: ...
 
-    def read(self) -> Iterator[bytes]:
-        """Its output so far, in pieces of a megabyte at most; with a heading where there are several logs."""
-        self._known_id()
-        yield from LogReader(self._connection.cluster.read_log).more(self._logs())
+    @overload
+    def logs(
+        self,
+        *,
+        follow: Literal[True],
+        rank: int | None = None,
+        tail: int = 0,
+        trouble: Callable[[str], None] | None = None,
+    ) -> Iterator[str]: ...
 
-    def _logs(self) -> list[str]:
-        if self._task:
-            return [f"{self.folder}/{self.id}_{self._task}.out"]
-        return [path for row in self._connection.store.parts(self.token) if row.job_id for path in row.logs]
-
-    def follow(self, *, interval: float = 2.0, trouble: Callable[[str], None] | None = None) -> Iterator[bytes]:
-        """Its output as it grows, until it is over and all of it was given.
+    def logs(
+        self,
+        *,
+        follow: bool = False,
+        rank: int | None = None,
+        tail: int = 0,
+        trouble: Callable[[str], None] | None = None,
+    ) -> str | Iterator[str]:
+        """Its output, with a heading where there are several logs; :func:`read_logs` reads those of many jobs at once.
 
         Args:
-            interval: Seconds between two looks.
+            follow: Give it in pieces as it grows, until the job is over and all of it was given.
+            rank: Only of this rank, of a job with a log for each rank.
+            tail: Begin so many lines before the end of each log; 0 for its beginning.
             trouble: Told when the site cannot be asked, and when it can again; a warning is logged by default.
 
         Raises:
-            TransportError: The site cannot be reached until a person mends something.
+            InputError: It has no id, so it has no log.
+            TransportError: The site cannot be reached; while following: until a person mends something.
         """
-        patience = self._connection.patience(trouble)
-        reader = LogReader(self._connection.cluster.read_log)
-        while True:
-            if patience.ready():
-                with patience.bearing(TransportError, SiteError):
-                    self._connection.poll()
-            over = self.refresh().over
-            if patience.ready():
-                with patience.bearing(TransportError):
-                    self._known_id()
-                    yield from reader.more(self._logs())
-                    patience.answered()
-                    if over:
-                        return
-            self._connection.pause(interval)
+        pieces = read_logs([self], follow=follow, rank=rank, tail=tail, trouble=trouble)
+        found = (piece.heading + text for piece, text in decoded(pieces))
+        return found if follow else "".join(found)
+
+    def log_sources(self) -> list[Source]:
+        """Where its logs are: those of all parts, tasks and ranks."""
+        known = self._known_id()
+        if self._task:
+            return [Source(path=f"{self.folder}/{known}_{self._task}.")]
+        parts = [row for row in self.connection.store.parts(self.token) if row.job_id]
+        return [
+            Source(path=row.log_file, exact=True)
+            if row.adopted
+            else Source(path=f"{row.folder}/{row.job_id}{'_' if row.tasks else '.'}")
+            for row in parts
+            if row.log_file or not row.adopted
+        ]
 
     def _known_id(self) -> str:
         if self.id is None:

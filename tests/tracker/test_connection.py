@@ -100,10 +100,10 @@ def test_following_a_log_bears_an_outage(connection: Connection, link: Breaking)
     """The link breaks before every second command: each byte of the log comes, and comes once."""
     handle = connection.submit(job("for i in 1 2 3 4 5; do echo $i; sleep 0.1; done"))
     got = []
-    for piece in handle.follow(trouble=lambda text: None):
+    for piece in handle.logs(follow=True, trouble=lambda text: None):
         got.append(piece)
         link.failures = [OutcomeUnknownError("silence")] * 5
-    assert b"1\n2\n3\n4\n5\n" == b"".join(got)
+    assert "1\n2\n3\n4\n5\n" == "".join(got)
 
 
 def test_waiting_ends_where_a_person_is_needed(connection: Connection, link: Breaking) -> None:
