@@ -175,6 +175,11 @@ def reason_of(word: str) -> Reason | None:
     return None if match is None else _limit(match)
 
 
+def is_limit(code: str) -> bool:
+    """Whether a code says that a limit of an association or QOS is met."""
+    return _LIMIT.fullmatch(code) is not None
+
+
 def reason_code(word: str) -> str:
     """The code in what squeue printed."""
     text = word.strip()
