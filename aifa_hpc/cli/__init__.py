@@ -16,6 +16,7 @@ from aifa_hpc.cli.base import Group
 from aifa_hpc.cli.demo import demo
 from aifa_hpc.cli.doctor import doctor
 from aifa_hpc.cli.ending import run
+from aifa_hpc.cli.explain import explain
 from aifa_hpc.cli.jobs import cancel, check, jobs, submit
 from aifa_hpc.cli.login import login
 from aifa_hpc.cli.logs import logs
@@ -35,7 +36,7 @@ def cli() -> None:
     """
 
 
-for command in (sites, check, quote, render, submit, jobs, logs, cancel, login, stage, demo):
+for command in (sites, check, quote, render, submit, jobs, logs, explain, cancel, login, stage, demo):
     cli.add_command(command)
 sites.add_command(doctor)
 
