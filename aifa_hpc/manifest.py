@@ -12,9 +12,14 @@ On disk::
 
 A manifest is a header and one line for each file, sorted by path (wrapped here)::
 
-    {"aifa_manifest": 1, "files": 1, "bytes": 11, "tree": "sha256:5b1e...", "source": "host:/data", "tool": "0.1.0"}
-    {"path": "train/part-000.parquet", "size": 11, "mtime_ns": 1790000000000000000, "executable": false,
+    {"aifa_manifest": 2, "files": 1, "bytes": 11, "tree": "sha256:5b1e...", "sets": [
+     {"source": "s3://lab/train", "place": "s3:///lab/train", "tool": "0.1.0", "level": "verified",
+      "published": "2026-11-24T08:00:00+00:00", "files": 1, "bytes": 11, "tree": "sha256:5b1e..."}]}
+    {"path": "train/part-000.parquet", "set": 0, "size": 11, "mtime_ns": 1790000000000000000, "executable": false,
      "digest": "sha256:b94d27b9..."}
+
+**Sets.** What came from one source is a data set; a folder may hold several, and each file belongs to the one that
+wrote it last. Files that a source no longer has stay in its set until they are deleted.
 
 **Digests.** A file of at most one block (8 MiB) has its plain SHA-256, as ``sha256sum`` prints it. A longer one has
 ``sha256-8M``: the SHA-256 of its blocks' SHA-256s one after the other, so that blocks can be hashed in any order and on
@@ -41,11 +46,12 @@ BLOCK = 8 * 2**20
 MANIFEST = ".aifa-manifest.jsonl"
 PART_SUFFIX = ".aifa-part"
 
-_VERSION = 1
+_VERSION = 2
 _DIGEST = re.compile(r"sha256(-8M)?:[0-9a-f]{64}", re.ASCII)
 _DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|$)", re.ASCII)
-_HEADER_KEYS = {"aifa_manifest", "files", "bytes", "tree", "source", "tool"}
-_ENTRY_KEYS = {"path", "size", "mtime_ns", "executable", "digest"}
+_HEADER_KEYS = {"aifa_manifest", "files", "bytes", "tree", "sets"}
+_SET_KEYS = {"source", "place", "tool", "level", "published"}
+_ENTRY_KEYS = {"path", "set", "size", "mtime_ns", "executable", "digest"}
 
 
 def safe_path(text: str) -> str:
@@ -145,12 +151,14 @@ class Entry:
         digest: See the module.
         mtime_ns: Modification time in nanoseconds since 1970, as the source had it.
         executable: Its owner may run it.
+        set: The data set it belongs to, as an index of the manifest's.
         blocks: SHA-256 of each block, for a file of several.
     """
 
     path: str
     size: int
     digest: str
+    set: int = 0
     mtime_ns: int = 0
     executable: bool = False
     blocks: tuple[bytes, ...] = field(default=(), repr=False)
@@ -187,19 +195,37 @@ def make_entry(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSet:
+    """What was copied from one source.
+
+    Attributes:
+        source: The source as people write it; damaged files are fetched from there again.
+        place: Names the source wherever it is written differently.
+        tool: Version of the program that copied it last.
+        level: ``verified``: both sides hashed every byte. ``durable``: of what an interrupted copy had left, the
+            acknowledgement was believed.
+        published: When, in UTC, as ISO 8601.
+    """
+
+    source: str = ""
+    place: str = ""
+    tool: str = ""
+    level: str = "verified"
+    published: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A set of files.
 
     Attributes:
         entries: Sorted by path; no path twice, none below another.
-        source: Where they were copied from, for people.
-        tool: Version of the program that wrote it.
+        sets: The data sets that the entries belong to.
     """
 
     entries: tuple[Entry, ...]
-    source: str = ""
-    tool: str = ""
+    sets: tuple[DataSet, ...] = (DataSet(),)
 
     def __post_init__(self) -> None:
         previous = ""
@@ -207,6 +233,8 @@ class Manifest:
             if previous and entry.path <= previous:
                 raise ParseError(f"{entry.path!r} does not come after {previous!r}: a manifest is sorted by path")
             previous = entry.path
+            if not 0 <= entry.set < len(self.sets):
+                raise ParseError(f"{entry.path!r}: there is no data set {entry.set} among {len(self.sets)}")
 
     @property
     def bytes(self) -> int:
@@ -216,20 +244,29 @@ class Manifest:
     @property
     def tree(self) -> str:
         """One hash of all paths, sizes and contents; times and modes do not count."""
-        total = hashlib.sha256()
-        for entry in self.entries:
-            total.update(f"{entry.digest} {entry.size} ".encode("ascii"))
-            total.update(entry.path.encode("utf-8", "surrogateescape") + b"\0")
-        return f"sha256:{total.hexdigest()}"
+        return tree_of(self.entries)
+
+    def of(self, number: int) -> tuple[Entry, ...]:
+        """The entries of a data set."""
+        return tuple(entry for entry in self.entries if entry.set == number)
 
 
-def make_manifest(entries: Iterable[Entry], *, source: str = "", tool: str = "") -> Manifest:
+def tree_of(entries: Iterable[Entry]) -> str:
+    """One hash of all paths, sizes and contents of entries in the order of paths."""
+    total = hashlib.sha256()
+    for entry in entries:
+        total.update(f"{entry.digest} {entry.size} ".encode("ascii"))
+        total.update(entry.path.encode("utf-8", "surrogateescape") + b"\0")
+    return f"sha256:{total.hexdigest()}"
+
+
+def make_manifest(entries: Iterable[Entry], *, sets: Iterable[DataSet] = (DataSet(),)) -> Manifest:
     """A manifest of entries in any order.
 
     Raises:
         ParseError: A path occurs twice.
     """
-    return Manifest(entries=tuple(sorted(entries, key=lambda entry: entry.path)), source=source, tool=tool)
+    return Manifest(entries=tuple(sorted(entries, key=lambda entry: entry.path)), sets=tuple(sets))
 
 
 def write_manifest(manifest: Manifest) -> Iterator[str]:
@@ -240,13 +277,13 @@ def write_manifest(manifest: Manifest) -> Iterator[str]:
             "files": len(manifest.entries),
             "bytes": manifest.bytes,
             "tree": manifest.tree,
-            "source": manifest.source,
-            "tool": manifest.tool,
+            "sets": [_set_record(manifest, number) for number in range(len(manifest.sets))],
         }
     )
     for entry in manifest.entries:
         record: dict[str, Any] = {
             "path": entry.path,
+            "set": entry.set,
             "size": entry.size,
             "mtime_ns": entry.mtime_ns,
             "executable": entry.executable,
@@ -267,13 +304,26 @@ def read_manifest(text: str) -> Manifest:
     if lines.pop() or not lines:
         raise ParseError("the manifest ends in the middle of a line: it was cut short")
     header = _record(lines[0], 1, _HEADER_KEYS)
-    if header["aifa_manifest"] != _VERSION:
-        raise ParseError(f"manifest version {header['aifa_manifest']!r} is not known here; this is {_VERSION}")
     entries = tuple(_entry(_record(line, number, _ENTRY_KEYS), number) for number, line in enumerate(lines[1:], 2))
-    manifest = Manifest(entries=entries, source=str(header["source"]), tool=str(header["tool"]))
-    if (header["files"], header["bytes"], header["tree"]) != (len(entries), manifest.bytes, manifest.tree):
+    manifest = Manifest(entries=entries, sets=_sets(header["sets"]))
+    found = [_set_record(manifest, number) for number in range(len(manifest.sets))]
+    whole = (len(entries), manifest.bytes, manifest.tree, found)
+    if (header["files"], header["bytes"], header["tree"], header["sets"]) != whole:
         raise ParseError(f"the manifest's {len(entries)} entries are not the {header['files']} its header vouches for")
     return manifest
+
+
+def _set_record(manifest: Manifest, number: int) -> dict[str, Any]:
+    one, entries = manifest.sets[number], manifest.of(number)
+    record: dict[str, Any] = {key: getattr(one, key) for key in ("source", "place", "tool", "level", "published")}
+    size = sum(entry.size for entry in entries)
+    return record | {"files": len(entries), "bytes": size, "tree": tree_of(entries)}
+
+
+def _sets(records: Any) -> tuple[DataSet, ...]:
+    if not isinstance(records, list) or not all(isinstance(one, dict) and one.keys() >= _SET_KEYS for one in records):
+        raise ParseError(f"`sets` of the manifest needs a list of records with the keys {', '.join(sorted(_SET_KEYS))}")
+    return tuple(DataSet(**{key: str(one[key]) for key in _SET_KEYS}) for one in records)
 
 
 def _line(record: dict[str, Any]) -> str:
@@ -285,6 +335,8 @@ def _record(line: str, number: int, keys: set[str]) -> dict[str, Any]:
         record = json.loads(line)
     except ValueError as error:
         raise ParseError(f"line {number} of the manifest is not JSON: {error}") from error
+    if isinstance(record, dict) and record.get("aifa_manifest", _VERSION) != _VERSION:
+        raise ParseError(f"manifest version {record['aifa_manifest']!r} is not known here; this is {_VERSION}")
     if not isinstance(record, dict) or not keys <= record.keys() <= keys | {"blocks"}:
         raise ParseError(f"line {number} of the manifest needs exactly the keys {', '.join(sorted(keys))}")
     return record
@@ -295,7 +347,7 @@ def _entry(record: dict[str, Any], number: int) -> Entry:
         blocks = tuple(bytes.fromhex(text) for text in record.get("blocks", ()))
     except (TypeError, ValueError) as error:
         raise ParseError(f"line {number} of the manifest: `blocks` is not a list of hexadecimal digests") from error
-    types = {"path": str, "size": int, "mtime_ns": int, "executable": bool, "digest": str}
+    types = {"path": str, "set": int, "size": int, "mtime_ns": int, "executable": bool, "digest": str}
     for key, kind in types.items():
         if type(record[key]) is not kind:
             raise ParseError(f"line {number} of the manifest: `{key}` is not of type {kind.__name__}")

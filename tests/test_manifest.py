@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from aifa_hpc.errors import ParseError
 from aifa_hpc.manifest import (
     BLOCK,
     BlockHasher,
+    DataSet,
     Entry,
     Manifest,
     file_digest,
@@ -48,8 +50,14 @@ def entries(draw: st.DrawFn) -> Entry:
     )
 
 
+def header(**changes: object) -> str:
+    """The first line of a manifest of nothing."""
+    usual = {"aifa_manifest": 2, "files": 0, "bytes": 0, "tree": "", "sets": []}
+    return json.dumps(usual | changes)
+
+
 manifests = st.lists(entries(), max_size=5, unique_by=lambda entry: entry.path).map(
-    lambda found: make_manifest(found, source="somewhere", tool="0.0")
+    lambda found: make_manifest(found, sets=(DataSet(source="somewhere", tool="0.0"), DataSet(source="elsewhere")))
 )
 
 
@@ -92,10 +100,9 @@ def test_a_path_that_leaves_is_refused(path: str, reason: str) -> None:
     with pytest.raises(ParseError, match=reason) as caught:
         safe_path(path)
     assert repr(path) in str(caught.value)
-    line = {"path": path, "size": 0, "mtime_ns": 0, "executable": False, "digest": file_digest(())}
-    header = {"aifa_manifest": 1, "files": 1, "bytes": 0, "tree": "", "source": "", "tool": ""}
+    line = {"path": path, "set": 0, "size": 0, "mtime_ns": 0, "executable": False, "digest": file_digest(())}
     with pytest.raises(ParseError, match=reason):
-        read_manifest(f"{json.dumps(header)}\n{json.dumps(line)}\n")
+        read_manifest(f"{header(files=1)}\n{json.dumps(line)}\n")
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", "...", "a..b/c", "-rf", "a:b", "new\nline", "~", "ü/☃", "\udcff"])
@@ -134,6 +141,14 @@ def test_the_tree_hash_is_of_paths_and_contents_only() -> None:
     assert len({tree(), tree(path="b"), tree(content=b"2")}) == 3
 
 
+def test_an_entry_belongs_to_a_set_that_is_there() -> None:
+    """By its number."""
+    entry = replace(make_entry(path="a", size=0, blocks=()), set=1)
+    with pytest.raises(ParseError, match="no data set 1"):
+        make_manifest([entry])
+    assert (entry,) == make_manifest([entry], sets=(DataSet(), DataSet(source="b"))).of(1)
+
+
 def test_an_edited_manifest_is_refused() -> None:
     """A size, a path or a digest that was changed no longer makes the tree hash."""
     text = "".join(write_manifest(make_manifest([make_entry(path="a", size=0, blocks=())])))
@@ -146,8 +161,10 @@ def test_an_edited_manifest_is_refused() -> None:
     [
         ("nonsense", "line 1.*not JSON"),
         ("{}", "needs exactly the keys"),
-        ('{"aifa_manifest": 2, "files": 0, "bytes": 0, "tree": "", "source": "", "tool": ""}', "version 2"),
-        ('{"aifa_manifest": 1, "files": 0, "bytes": 0, "tree": "", "source": "", "tool": "", "x": 1}', "exactly"),
+        (header(aifa_manifest=1), "version 1"),
+        (header(x=1), "exactly"),
+        (header(sets=[{"source": "a"}]), "`sets` .* needs"),
+        (header(sets={}), "`sets` .* needs"),
     ],
 )
 def test_what_is_no_manifest_is_told(line: str, message: str) -> None:

@@ -1,85 +1,78 @@
-"""One copy at work: lists, plans, compares, gives parts to the crew, and publishes the manifest."""
+"""One copy at work: gives parts to the crew, deletes what the plan says, and last publishes the manifest."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import secrets
-import threading
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from aifa_hpc.errors import ParseError
-from aifa_hpc.manifest import Entry, Manifest, blocks_of, make_entry, make_manifest, read_manifest, write_manifest
+from aifa_hpc.errors import TransferError
+from aifa_hpc.manifest import DataSet, Entry, Manifest, make_entry, write_manifest
 from aifa_hpc.staging import geometry, resume
+from aifa_hpc.staging.compare import hashed
 from aifa_hpc.staging.crew import Crew, FileWork, Job, Stopped
-from aifa_hpc.staging.model import Found, Part, Partial, Target, fingerprint, new_token, partial_path
-from aifa_hpc.staging.plan import Action, Plan, Verdict, known_here, known_there, make_plan, settled
-from aifa_hpc.staging.progress import Progress
+from aifa_hpc.staging.datasets import merge
+from aifa_hpc.staging.donors import Donors
+from aifa_hpc.staging.model import Found, Partial, Target, fingerprint, new_token, partial_path
+from aifa_hpc.staging.plan import Action, Plan, Verdict
+from aifa_hpc.staging.planning import published
+from aifa_hpc.staging.progress import Counting, Progress
 from aifa_hpc.staging.store import store_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
-    from aifa_hpc.staging.endpoints.base import Endpoint
     from aifa_hpc.staging.ledger import Ledger
     from aifa_hpc.staging.plan import Blocks
-    from aifa_hpc.staging.resume import Trust
+    from aifa_hpc.staging.resume import Begun, Trust
     from aifa_hpc.staging.route import Route
-
-_log = logging.getLogger(__name__)
-
-_STAT_BATCH = 1000
-"""Files asked about in one round trip."""
 
 _LOCAL_LANES = 4
 
+_LOANS = 8
+"""Parts that are borrowed in one round trip."""
+
 
 class Copying:
-    """The work of one call of :func:`aifa_hpc.staging.engine.copy`, and what came of it."""
+    """The work of one call of :func:`aifa_hpc.staging.engine.copy`, and what came of it.
 
-    def __init__(self, route: Route, *, ledger: Ledger, progress: Progress, trust: Trust, recheck: bool) -> None:
-        self._route, self._ledger, self._trust, self._recheck = route, ledger, trust, recheck
+    Args:
+        route: From where to where.
+        ledger: What earlier runs knew.
+        progress: Told of everything.
+        trust: How parts of earlier runs are believed.
+        reuse: Manifests of other folders of the destination's machine, by their absolute paths.
+        expected: What files must hold, by path at the destination, where it is known: a repair.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        *,
+        ledger: Ledger,
+        progress: Progress,
+        trust: Trust,
+        reuse: Mapping[str, Manifest],
+        expected: Mapping[str, Entry],
+    ) -> None:
+        self._route, self._ledger, self._trust, self._expected = route, ledger, trust, expected
         self._source, self._destination = route.source, route.destination
-        self._progress = _Counting(progress)
         self._limits = geometry.stricter(route.source.limits, route.destination.limits)
         self._entries: dict[str, Entry] = {}
-        self._published: dict[str, Manifest] = {}
+        self._old = published(route)
+        self._donors = Donors(self._old, reuse)
         self._prints: set[str] = set()
         self._tokens: set[str] = set()
-        self.files_sent = 0
-        self.bytes_reused = 0
-        self.bytes_skipped = 0
-        self.parts_resumed = 0
+        self.counts = Counting(progress)
+        self._progress = self.counts
 
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes that went over, those of parts that had to be repeated too."""
-        return self._progress.sent
+    def carry_out(self, plan: Plan, lanes: int | None, now: datetime) -> Manifest:
+        """Does what the plan says, and publishes the manifest when all of it is done.
 
-    def plan(self) -> Plan:
-        """Lists both sides and decides; compares by hash what sizes alone do not settle."""
-        route = self._route
-        if route.only:
-            files = [found for found in self._source.stat([route.only]) if found is not None]
-            names = {route.only: route.name}
-        else:
-            files, names = list(self._source.scan()), {}
-        paths = [names.get(file.path, file.path) for file in files if file.size >= 0]
-        there = {found.path: found for found in _stat(self._destination, paths)}
-        noted = self._ledger.content(self._destination.identity)
-        plan = make_plan(
-            files,
-            names=names,
-            there=there,
-            here_known=known_here(files, self._ledger.content(self._source.identity)),
-            there_known={} if self._recheck else known_there(there, noted, self._manifest()),
-        )
-        return Plan(actions=tuple(self._compare(plan.actions)), ignored=plan.ignored)
-
-    def carry_out(self, plan: Plan, lanes: int | None) -> Manifest:
-        """Does what the plan says, and publishes the manifest when all of it is done."""
+        Deletions come after everything was sent and proven: what is cut short before has deleted nothing.
+        """
         self._progress.start(len(plan.actions), plan.bytes)
         for action in plan.of(Verdict.SKIP):
             self._skip(action)
@@ -87,84 +80,16 @@ class Copying:
         if sending:
             self._send(sending, lanes)
             self._destination.settle(sorted(_folders(action.path for action in sending)))
-        return self._publish_manifest()
-
-    def _manifest(self) -> Manifest | None:
-        """The one that an earlier copy published; one that cannot be read is as good as none."""
-        data = self._destination.read_bytes(self._route.manifest)
-        try:
-            found = read_manifest(data.decode("ascii")) if data is not None else None
-        except (ParseError, UnicodeDecodeError) as error:
-            _log.warning("the manifest at %s is not used: %s", self._destination, error)
-            return None
-        if found is not None:
-            self._published[self._route.manifest] = found
-        return found
-
-    def _compare(self, actions: Sequence[Action]) -> Iterator[Action]:
-        doubtful = [action for action in actions if action.verdict is Verdict.COMPARE]
-        if not doubtful:
-            yield from actions
-            return
-        self._progress.checking(len(doubtful))
-        by_md5 = self._destination.checks_md5 or self._source.checks_md5
-        compared = self._by_md5(doubtful) if by_md5 else self._by_sha256(doubtful)
-        for action in actions:
-            yield compared.get(action.path, action)
-
-    def _by_sha256(self, actions: Sequence[Action]) -> dict[str, Action]:
-        """Hashes both sides at the same time, each where it lies."""
-
-        def hashed(place: Endpoint, files: dict[str, Found]) -> dict[str, Blocks]:
-            wanted = [(path, [Part(index=0, offset=0, length=file.size)]) for path, file in files.items()]
-            sums = place.sums(wanted)
-            return {path: found[0].blocks for (path, _), found in zip(wanted, sums, strict=True)}
-
-        here = {action.file.path: action.file for action in actions if action.here_blocks is None}
-        there = {action.path: action.there for action in actions if action.there_blocks is None and action.there}
-        with ThreadPoolExecutor(2) as pool:
-            here_job, there_job = pool.submit(hashed, self._source, here), pool.submit(hashed, self._destination, there)
-            here_found, there_found = here_job.result(), there_job.result()
-        compared = {}
-        for action in actions:
-            here_blocks = action.here_blocks if action.here_blocks is not None else here_found[action.file.path]
-            there_blocks = action.there_blocks if action.there_blocks is not None else there_found[action.path]
-            if len(here_blocks) == blocks_of(action.file.size):
-                self._ledger.note_content(self._source.identity, action.file.path, action.file.pin, here_blocks)
-            compared[action.path] = settled(action, here_blocks, there_blocks)
-        return compared
-
-    def _by_md5(self, actions: Sequence[Action]) -> dict[str, Action]:
-        """Hashes one side only: the store on the other says what it holds."""
-        store_is_there = self._destination.checks_md5
-        hashing, store = (self._source, self._destination) if store_is_there else (self._destination, self._source)
-        wanted = [
-            (
-                action.file.path if store_is_there else action.path,
-                geometry.cut(action.file.size, geometry.part_size(action.file.size, store.limits)),
-            )
-            for action in actions
-        ]
-        compared = {}
-        for action, sums in zip(actions, hashing.sums(wanted, md5=True), strict=True):
-            blocks = tuple(block for found in sums for block in found.blocks)
-            kept = action.there if store_is_there else action.file
-            same = kept is not None and store.matches(kept, sums)
-            if same or store_is_there:
-                self._ledger.note_content(self._source.identity, action.file.path, action.file.pin, blocks)
-            compared[action.path] = (
-                settled(action, blocks, blocks if same else ())
-                if store_is_there
-                else settled(action, blocks if same else (), blocks)
-            )
-        return compared
+        for doomed in plan.deletes:
+            self._destination.remove([doomed.path])
+            self._progress.removed(doomed.path)
+        return self._publish_manifest([doomed.path for doomed in plan.deletes], now)
 
     def _skip(self, action: Action) -> None:
         assert action.there is not None, "skipped a file that is not there"
         blocks = action.there_blocks or ()
         self._ledger.note_content(self._destination.identity, action.path, action.there.pin, blocks)
         self._note(action.path, action.there, blocks)
-        self.bytes_skipped += action.file.size
         self._progress.skipped(action.file.size)
 
     def _send(self, actions: Sequence[Action], lanes: int | None) -> None:
@@ -222,8 +147,10 @@ class Copying:
         )
         part = self._part_size(file.size)
         parts = geometry.cut(file.size, part)
+        blocks = self._blocks(action, several=len(parts) > 1)
+        wanted = geometry.group(blocks, part) if blocks else ()
         if len(parts) == 1:
-            work = FileWork(file=file, target=target, partial=None, sums=[None], missing=1)
+            work = FileWork(file=file, target=target, partial=None, sums=[None], missing=1, wanted=wanted)
             crew.give(Job(work=work, part=parts[0]))
             return
         begun = resume.begin(
@@ -235,21 +162,21 @@ class Copying:
             part=part,
             trust=self._trust,
             candidates=candidates,
-            blocks=action.here_blocks,
+            blocks=blocks,
         )
         self._tokens.add(begun.partial.token)
+        for number in begun.sums:
+            self._progress.resumed(parts[number].length)
+        if blocks and self._destination.lends:
+            self._borrow(action, begun, blocks, part)
         work = FileWork(
             file=file,
             target=target,
             partial=begun.partial,
             sums=[begun.sums.get(found.index) for found in parts],
             missing=len(parts) - len(begun.sums),
+            wanted=wanted,
         )
-        reused = sum(found.length for found in parts if found.index in begun.sums)
-        self.bytes_reused += reused
-        self.parts_resumed += len(begun.sums)
-        if reused:
-            self._progress.resumed(reused)
         if not work.missing:
             with self._destination.lane() as lane:
                 self._arrived(work, crew.publish(work, lane))
@@ -257,6 +184,41 @@ class Copying:
         for found in parts:
             if found.index not in begun.sums:
                 crew.give(Job(work=work, part=found))
+
+    def _blocks(self, action: Action, *, several: bool) -> Blocks | None:
+        """What the source file holds or must hold, if it is known or finding it out may save sending.
+
+        Raises:
+            TransferError: For a repair, the source file has another size than what was published.
+        """
+        expected = self._expected.get(action.path)
+        if expected is not None:
+            if expected.size != action.file.size:
+                raise TransferError(
+                    f"{action.file.path!r} at {self._source} has {action.file.size} bytes, and {expected.size} were "
+                    f"published: it is no longer what the manifest says.",
+                    hint="Copy the data set again, as it is now.",
+                )
+            return expected.all_blocks
+        if action.here_blocks or not several or not self._destination.lends or self._source.checks_md5:
+            return action.here_blocks
+        if not self._donors.likely(action):
+            return None
+        blocks = hashed(self._source, {action.file.path: action.file})[action.file.path]
+        self._ledger.note_content(self._source.identity, action.file.path, action.file.pin, blocks)
+        return blocks
+
+    def _borrow(self, action: Action, begun: Begun, blocks: Blocks, part: int) -> None:
+        """Takes what published files of the destination hold already."""
+        missing = [found for found in begun.parts if found.index not in begun.sums]
+        loans = self._donors.loans(action, blocks, missing, part)
+        for at in range(0, len(loans), _LOANS):
+            asked = loans[at : at + _LOANS]
+            for loan, lent in zip(asked, self._destination.borrow(begun.partial, asked), strict=True):
+                if lent:
+                    begun.sums[loan.part.index] = loan.sum
+                    self._ledger.note_part(self._destination.identity, action.path, loan.part.index, loan.sum)
+                    self._progress.reused(loan.part.length)
 
     def _arrived(self, work: FileWork, found: Found) -> None:
         """A file was published; called by whoever published it."""
@@ -267,7 +229,6 @@ class Copying:
             self._ledger.forget_unfinished(self._destination.identity, work.target.path)
         with self._progress.lock:
             self._note(work.target.path, found, blocks)
-            self.files_sent += 1
         self._progress.finished(work.target.path)
 
     def _note(self, path: str, found: Found, blocks: Blocks) -> None:
@@ -275,56 +236,23 @@ class Copying:
             path=path, size=found.size, blocks=blocks, mtime_ns=found.mtime_ns, executable=found.executable
         )
 
-    def _publish_manifest(self) -> Manifest:
-        manifest = make_manifest(
-            self._entries.values(), source=str(self._source), tool=importlib.metadata.version("aifa_hpc")
+    def _publish_manifest(self, gone: Sequence[str], now: datetime) -> Manifest:
+        believed = self._trust == "durable" and self.counts.parts_resumed
+        data_set = DataSet(
+            source=self._route.source_text,
+            place=self._source.identity,
+            tool=importlib.metadata.version("aifa_hpc"),
+            level="durable" if believed else "verified",
+            published=now.isoformat(timespec="seconds"),
         )
-        if self._published.get(self._route.manifest) != manifest:
+        manifest = merge(self._old, self._entries.values(), data_set, gone=gone)
+        if manifest is not self._old:
             store_bytes(self._destination, self._route.manifest, "".join(write_manifest(manifest)).encode("ascii"))
             self._destination.settle([""])
         return manifest
 
     def _part_size(self, size: int) -> int:
         return geometry.part_size(size, self._limits)
-
-
-class _Counting(Progress):
-    """Passes on one call at a time, and counts what was sent."""
-
-    def __init__(self, inner: Progress) -> None:
-        self.lock = threading.RLock()
-        self.sent = 0
-        self._inner = inner
-
-    def start(self, files: int, size: int) -> None:
-        with self.lock:
-            self._inner.start(files, size)
-
-    def checking(self, files: int) -> None:
-        with self.lock:
-            self._inner.checking(files)
-
-    def skipped(self, size: int) -> None:
-        with self.lock:
-            self._inner.skipped(size)
-
-    def resumed(self, size: int) -> None:
-        with self.lock:
-            self._inner.resumed(size)
-
-    def advance(self, size: int) -> None:
-        with self.lock:
-            self.sent += max(size, 0)
-            self._inner.advance(size)
-
-    def finished(self, path: str) -> None:
-        with self.lock:
-            self._inner.finished(path)
-
-
-def _stat(place: Endpoint, paths: Sequence[str]) -> Iterator[Found]:
-    for at in range(0, len(paths), _STAT_BATCH):
-        yield from (found for found in place.stat(paths[at : at + _STAT_BATCH]) if found is not None)
 
 
 def _folders(paths: Iterable[str]) -> set[str]:

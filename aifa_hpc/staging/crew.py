@@ -21,7 +21,7 @@ from aifa_hpc.staging.failures import DamagedError
 from aifa_hpc.staging.feed import PartFeed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aifa_hpc.staging.endpoints.base import Endpoint, Lane, Pending, Reading
     from aifa_hpc.staging.ledger import Ledger
@@ -51,6 +51,7 @@ class FileWork:
         partial: Where its parts go; ``None`` for a file that is stored in one piece.
         sums: Digests by part, filled as they are acknowledged.
         missing: Parts that are not there yet.
+        wanted: What each part must hold, where that is known: other content is no longer what was planned.
     """
 
     file: Found
@@ -58,6 +59,7 @@ class FileWork:
     partial: Partial | None
     sums: list[PartSum | None]
     missing: int
+    wanted: Sequence[PartSum] = ()
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def arrived(self, part: Part, found: PartSum) -> bool:
@@ -204,6 +206,7 @@ class Crew:
             md5=self._destination.checks_md5,
             place=str(self._source),
             progress=self._progress,
+            wanted=job.work.wanted[job.part.index] if job.work.wanted else None,
         )
 
     def acknowledged(self, flying: _Flying, destination: Lane, found: Found | None) -> None:

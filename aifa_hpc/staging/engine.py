@@ -7,22 +7,29 @@ most what was under way on each lane is sent twice.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aifa_hpc.errors import InputError, NotSentError, TransferError, TransportError
+from aifa_hpc.errors import AifaError, InputError, NotSentError, TransferError, TransportError
 from aifa_hpc.privacy.gate import Clearance
 from aifa_hpc.staging.carry import Copying
+from aifa_hpc.staging.ledger import Remembered
+from aifa_hpc.staging.planning import plan_copy, require_reality
 from aifa_hpc.staging.progress import Progress, silent
 from aifa_hpc.staging.route import make_route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
+    from aifa_hpc.manifest import Entry, Manifest
     from aifa_hpc.staging.endpoints.base import Endpoint
     from aifa_hpc.staging.ledger import Ledger
+    from aifa_hpc.staging.plan import Plan
     from aifa_hpc.staging.resume import Trust
+    from aifa_hpc.staging.route import Route
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,9 +41,13 @@ class Summary:
         files_sent: Files that were published.
         bytes_total: Bytes of all files.
         bytes_sent: Bytes that went over.
-        bytes_reused: Bytes that had arrived in an earlier run and were continued from.
+        bytes_reused: Bytes that did not: an interrupted run had sent them, or other files there held them.
+        bytes_borrowed: Those of ``bytes_reused`` that other files there held.
         bytes_skipped: Bytes of files that were there already.
-        parts_resumed: Parts that ``bytes_reused`` counts.
+        bytes_repaired: Those of ``bytes_sent`` that took the place of damaged or missing ones.
+        parts_resumed: Parts that an interrupted run had sent.
+        files_removed: Files that were deleted.
+        spared: Files that were to be deleted, and stay because they are not as a copy made them.
         seconds: How long it took.
         manifest: Where the manifest was published, as a path below the destination's folder.
         tree: The manifest's hash of everything.
@@ -50,10 +61,34 @@ class Summary:
     bytes_reused: int
     bytes_skipped: int
     parts_resumed: int
+    bytes_borrowed: int = 0
+    bytes_repaired: int = 0
+    files_removed: int = 0
+    spared: tuple[str, ...] = ()
     seconds: float
     manifest: str
     tree: str
     ignored: tuple[str, ...] = ()
+
+
+def make_plan(
+    source: Endpoint,
+    destination: Endpoint,
+    *,
+    clearance: Clearance,
+    ledger: Ledger,
+    progress: Progress = silent,
+    recheck: bool = False,
+    delete: bool = False,
+) -> tuple[Route, Plan]:
+    """What :func:`copy` would do, without doing it.
+
+    Args and errors are those of :func:`copy`.
+    """
+    _require(clearance, destination)
+    with _explained(source, destination):
+        route = make_route(source, destination)
+        return route, plan_copy(route, ledger=ledger, progress=progress, recheck=recheck, delete=delete)
 
 
 def copy(
@@ -62,33 +97,81 @@ def copy(
     *,
     clearance: Clearance,
     ledger: Ledger,
+    plan: Plan | None = None,
     progress: Progress = silent,
     trust: Trust = "verified",
     recheck: bool = False,
+    delete: bool = False,
+    repair: Mapping[str, Entry] | None = None,
+    reuse: Mapping[str, Manifest] | None = None,
     lanes: int | None = None,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Summary:
     """Copies a file or a folder's files, so that the destination holds the same bytes, proven by hash.
 
-    Files that are there already are left, others are replaced whole; nothing is deleted. Links are followed. Empty
-    folders are not made. ``staging.location`` says what DST means for a single file.
+    Files that are there already are left, others are replaced whole. Links are followed. Empty folders are not made.
+    ``staging.location`` says what DST means for a single file.
 
     Args:
         source: A file or a folder.
         destination: What it shall be, or the folder it goes into.
         clearance: Leave to transfer, from the privacy gate.
         ledger: What earlier runs knew.
+        plan: What :func:`make_plan` said; made now by default.
         progress: Told of everything.
         trust: Whether parts of earlier runs are hashed again at the destination (``verified``) or the ledger's word
             is enough (``durable``).
         recheck: Hash files at the destination even where ledger or manifest know what they hold.
+        delete: At last, delete what an earlier copy from this source made and the source no longer has.
+        repair: Copy only these files, by path at the destination, and only if they still are what was published.
+        reuse: Manifests of other folders of the destination's machine whose files may lend parts, by absolute path.
         lanes: Parallel streams; the slower endpoint's own number by default.
         clock: Seconds that only grow.
+        now: The time of day.
 
     Raises:
-        InputError: The source does not exist, or the clearance does not cover data that leaves this machine.
+        InputError: The source does not exist, the clearance does not cover data that leaves this machine, or the plan
+            no longer fits what is there.
         TransferError: Something could not be read, sent or published; names the file, the place and the next step.
     """
+    _require(clearance, destination)
+    begun = clock()
+    with _explained(source, destination):
+        route = make_route(source, destination)
+        with ledger.hold(route.place), _remembered(route, ledger, now) as remember:
+            if plan is not None:
+                plan = require_reality(plan, route, ledger)
+            else:
+                only = None if repair is None or route.only else repair.keys()
+                plan = plan_copy(route, ledger=ledger, progress=progress, recheck=recheck, delete=delete, only=only)
+                _require_all(repair or {}, plan, route)
+            remember(plan)
+            work = Copying(
+                route, ledger=ledger, progress=progress, trust=trust, reuse=reuse or {}, expected=repair or {}
+            )
+            manifest = work.carry_out(plan, lanes, now())
+    counts = work.counts
+    return Summary(
+        files=len(plan.actions),
+        files_sent=counts.files_sent,
+        bytes_total=plan.bytes,
+        bytes_sent=counts.bytes_sent,
+        bytes_reused=counts.bytes_resumed + counts.bytes_borrowed,
+        bytes_skipped=counts.bytes_skipped,
+        parts_resumed=counts.parts_resumed,
+        bytes_borrowed=counts.bytes_borrowed,
+        bytes_repaired=counts.bytes_sent if repair is not None else 0,
+        files_removed=counts.files_removed,
+        spared=plan.spared,
+        seconds=clock() - begun,
+        manifest=route.manifest,
+        tree=manifest.tree,
+        ignored=plan.ignored,
+    )
+
+
+def _require(clearance: Clearance, destination: Endpoint) -> None:
     if not isinstance(clearance, Clearance):
         raise TypeError("a copy needs a Clearance from aifa_hpc.privacy.gate.clear")
     if not destination.local and not clearance.outgoing:
@@ -96,13 +179,23 @@ def copy(
             f"this clearance is for data that comes back, and {destination} is not on this machine.",
             hint="State the class of the data: `--class open|internal`.",
         )
-    begun = clock()
+
+
+def _require_all(repair: Mapping[str, Entry], plan: Plan, route: Route) -> None:
+    """Everything that is to be repaired must be at the source."""
+    lost = sorted(repair.keys() - {action.path for action in plan.actions})
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise TransferError(
+            f"{lost[0]!r}{more} cannot be fetched again: {route.source_text} no longer has it.",
+            hint="Bring it back there, or copy the data set again as it is now.",
+        )
+
+
+@contextlib.contextmanager
+def _explained(source: Endpoint, destination: Endpoint) -> Iterator[None]:
     try:
-        route = make_route(source, destination)
-        with ledger.hold(route.place):
-            work = Copying(route, ledger=ledger, progress=progress, trust=trust, recheck=recheck)
-            plan = work.plan()
-            manifest = work.carry_out(plan, lanes)
+        yield
     except NotSentError:
         raise  # nothing was begun
     except TransportError as error:
@@ -110,16 +203,25 @@ def copy(
             f"the copy from {source} to {destination} was interrupted: {error.message.rstrip('.')}.",
             hint="Run the same command again: what arrived is kept and is not sent twice.",
         ) from error
-    return Summary(
-        files=len(plan.actions),
-        files_sent=work.files_sent,
-        bytes_total=plan.bytes,
-        bytes_sent=work.bytes_sent,
-        bytes_reused=work.bytes_reused,
-        bytes_skipped=work.bytes_skipped,
-        parts_resumed=work.parts_resumed,
-        seconds=clock() - begun,
-        manifest=route.manifest,
-        tree=manifest.tree,
-        ignored=plan.ignored,
+
+
+@contextlib.contextmanager
+def _remembered(route: Route, ledger: Ledger, now: Callable[[], datetime]) -> Iterator[Callable[[Plan], None]]:
+    """Puts the copy on record, for people: that it began, what it is to do, and how it ended."""
+    known = Remembered(
+        place=route.place, source=route.source_text, destination=route.destination_text, begun=now().timestamp()
     )
+
+    def remember(plan: Plan) -> None:
+        nonlocal known
+        known = replace(known, files=len(plan.actions), bytes=plan.bytes)
+        ledger.note_copy(known)
+
+    ledger.note_copy(known)
+    try:
+        yield remember
+    except AifaError as error:
+        with contextlib.suppress(TransferError):  # the first error is the one to tell
+            ledger.note_copy(replace(known, ended=now().timestamp(), problem=error.message))
+        raise
+    ledger.note_copy(replace(known, ended=now().timestamp()))

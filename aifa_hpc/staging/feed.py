@@ -37,13 +37,23 @@ class PartFeed(Feed):
         md5: The destination proves parts by MD5.
         place: The source, for messages.
         progress: Told of every piece that was handed on.
+        wanted: What must come, where that is known.
     """
 
     def __init__(
-        self, reading: Reading, *, file: Found, length: int, md5: bool, place: str, progress: Progress
+        self,
+        reading: Reading,
+        *,
+        file: Found,
+        length: int,
+        md5: bool,
+        place: str,
+        progress: Progress,
+        wanted: PartSum | None = None,
     ) -> None:
         self.length = length
         self._reading, self._file, self._place, self._progress = reading, file, place, progress
+        self._wanted = wanted
         self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self._sum: PartSum | None = None
         self.passed = 0
@@ -62,7 +72,10 @@ class PartFeed(Feed):
         blocks = hasher.finish()
         if self._reading.claimed is not None and self._reading.claimed != blocks:
             raise DamagedError(f"{self._file.path!r} from {self._place} arrived with another SHA-256 than it was sent.")
-        self._sum = PartSum(blocks=blocks, md5=self._md5.digest() if self._md5 is not None else b"")
+        found = PartSum(blocks=blocks, md5=self._md5.digest() if self._md5 is not None else b"")
+        if self._wanted is not None and blocks and not self._wanted.agrees(found):
+            raise SourceChangedError(self._file.path, self._place)
+        self._sum = found
 
     @property
     def sum(self) -> PartSum:

@@ -161,11 +161,14 @@ class Files:
             raise Refused("fenced", what, path) from error
 
     def borrow(self, partial: bytes, offset: int, path: bytes, at: int, length: int, blocks: List[str]) -> bool:
-        """Copies a range of a file here into a partial file; whether it held what those digests say."""
+        """Copies a range of a file into a partial file; whether it held what those digests say.
+
+        An absolute path is a file in another folder of this machine.
+        """
         fd = self.open_partial(partial)
         try:
             sums = Sums()
-            for view in self.read(path, at, length):
+            for view in Reading(path if path.startswith(b"/") else self.full(path), at, length):
                 write_all(fd, view, offset)
                 sums.update(view)
                 offset += len(view)

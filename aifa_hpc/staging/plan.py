@@ -17,7 +17,7 @@ from aifa_hpc.staging.model import checked
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from aifa_hpc.manifest import Manifest
+    from aifa_hpc.manifest import Entry, Manifest
     from aifa_hpc.staging.model import Found
 
 Blocks = tuple[bytes, ...]
@@ -59,10 +59,14 @@ class Plan:
     Attributes:
         actions: One for each file.
         ignored: What is no file (sockets, devices, pipes) and stays.
+        deletes: Files of the destination that an earlier copy from this source made and the source no longer has.
+        spared: Such files that are not as the copy made them, and stay.
     """
 
     actions: tuple[Action, ...]
     ignored: tuple[str, ...] = ()
+    deletes: tuple[Found, ...] = ()
+    spared: tuple[str, ...] = ()
 
     def of(self, verdict: Verdict) -> tuple[Action, ...]:
         """The actions of that kind."""
@@ -130,12 +134,33 @@ def settled(action: Action, here_blocks: Blocks, there_blocks: Blocks) -> Action
     )
 
 
+def is_as_made(found: Found, entry: Entry) -> bool:
+    """Whether a file looks as a copy left it."""
+    return (found.size, found.mtime_ns) == (entry.size, entry.mtime_ns)
+
+
 def _verdict(file: Found, there: Found | None, here_blocks: Blocks | None, there_blocks: Blocks | None) -> Verdict:
     if there is None or there.size != file.size:
         return Verdict.SEND
     if file.size and (here_blocks is None or there_blocks is None):
         return Verdict.COMPARE
     return Verdict.SKIP if (here_blocks or ()) == (there_blocks or ()) else Verdict.SEND
+
+
+def no_longer_there(manifest: Manifest | None, place: str, source: Iterable[Found]) -> dict[str, Entry]:
+    """What an earlier copy from a place made, and the place no longer has.
+
+    Args:
+        manifest: What that copy published.
+        place: Identity of the source.
+        source: What it lists now.
+    """
+    listed = {file.path for file in source}
+    return {
+        entry.path: entry
+        for entry in (manifest.entries if manifest is not None else ())
+        if manifest is not None and manifest.sets[entry.set].place == place and entry.path not in listed
+    }
 
 
 def known_here(source: Iterable[Found], noted: Mapping[str, tuple[str, Blocks]]) -> dict[str, Blocks]:
@@ -155,6 +180,6 @@ def known_there(
     known = known_here(there.values(), noted)
     for entry in manifest.entries if manifest is not None else ():
         found = there.get(entry.path)
-        if found is not None and (found.size, found.mtime_ns) == (entry.size, entry.mtime_ns):
+        if found is not None and is_as_made(found, entry):
             known.setdefault(entry.path, entry.all_blocks)
     return known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 
 class Progress:
     """Told of everything; subclasses show it. Calls come from several threads, one at a time."""
@@ -16,14 +18,79 @@ class Progress:
         """A file of that many bytes is there already."""
 
     def resumed(self, size: int) -> None:
-        """That many bytes of a file arrived in an earlier run."""
+        """A part of that many bytes arrived in an earlier run."""
+
+    def reused(self, size: int) -> None:
+        """That many bytes of a file were copied from another one at the destination."""
 
     def advance(self, size: int) -> None:
         """That many bytes were sent; negative when some of them must be sent again."""
 
     def finished(self, path: str) -> None:
-        """A file was published."""
+        """A file was published, or found to be as it was."""
+
+    def removed(self, path: str) -> None:
+        """A file was deleted at the destination."""
 
 
 silent = Progress()
 """Shows nothing."""
+
+
+class Counting(Progress):
+    """Passes on one call at a time, and adds up.
+
+    Attributes:
+        files_sent: Files that were published.
+        files_removed: Files that were deleted.
+        bytes_sent: Bytes that went over, those of parts that had to be repeated too.
+        bytes_skipped: Bytes of files that were there already.
+        bytes_resumed: Bytes that an interrupted run had sent.
+        bytes_borrowed: Bytes that were copied from other files of the destination.
+        parts_resumed: Parts that ``bytes_resumed`` counts.
+    """
+
+    def __init__(self, inner: Progress) -> None:
+        self.lock = threading.RLock()
+        self._inner = inner
+        self.files_sent = self.files_removed = 0
+        self.bytes_sent = self.bytes_skipped = self.bytes_resumed = self.bytes_borrowed = self.parts_resumed = 0
+
+    def start(self, files: int, size: int) -> None:
+        with self.lock:
+            self._inner.start(files, size)
+
+    def checking(self, files: int) -> None:
+        with self.lock:
+            self._inner.checking(files)
+
+    def skipped(self, size: int) -> None:
+        with self.lock:
+            self.bytes_skipped += size
+            self._inner.skipped(size)
+
+    def resumed(self, size: int) -> None:
+        with self.lock:
+            self.bytes_resumed += size
+            self.parts_resumed += 1
+            self._inner.resumed(size)
+
+    def reused(self, size: int) -> None:
+        with self.lock:
+            self.bytes_borrowed += size
+            self._inner.reused(size)
+
+    def advance(self, size: int) -> None:
+        with self.lock:
+            self.bytes_sent += max(size, 0)
+            self._inner.advance(size)
+
+    def finished(self, path: str) -> None:
+        with self.lock:
+            self.files_sent += 1
+            self._inner.finished(path)
+
+    def removed(self, path: str) -> None:
+        with self.lock:
+            self.files_removed += 1
+            self._inner.removed(path)

@@ -34,6 +34,16 @@ class Route:
         return manifest_name(self.name)
 
     @property
+    def source_text(self) -> str:
+        """What is copied, as people write it."""
+        return f"{self.source}/{self.only}" if self.only else str(self.source)
+
+    @property
+    def destination_text(self) -> str:
+        """What it shall be, as people write it."""
+        return f"{self.destination}/{self.name}" if self.name else str(self.destination)
+
+    @property
     def place(self) -> str:
         """What this copy writes, as the ledger names it."""
         return f"{self.destination.identity}/{self.name}"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import pytest
-
 from aifa_hpc.manifest import BLOCK
 from aifa_hpc.staging.geometry import cut
 from aifa_hpc.staging.model import Loan
@@ -52,7 +50,8 @@ class HousekeepingContract:
                 Loan(part=parts[0], path="gone", offset=0, sum=wanted),
             ]
             lent = endpoint.borrow(partial, loans)
-            if not any(lent):
-                pytest.skip("this place does not lend")
+            if not endpoint.lends:
+                assert lent == [False, False, False]
+                return
             [held] = endpoint.partial_sums(endpoint.partials([""])[0], [parts[1]])
         assert ([True, False, False], wanted.blocks) == (lent, held.blocks)

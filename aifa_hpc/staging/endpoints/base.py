@@ -127,10 +127,12 @@ class Endpoint(ABC):
         limits: How files may be cut.
         lanes: How many lanes are worth having.
         checks_md5: Parts are proven by MD5 (object stores) instead of SHA-256.
+        lends: :meth:`borrow` can do it.
     """
 
     local: ClassVar[bool] = False
     checks_md5: ClassVar[bool] = False
+    lends: ClassVar[bool] = False
     limits: Limits = Limits()
     lanes: int = 4
     identity: str

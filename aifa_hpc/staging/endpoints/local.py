@@ -39,6 +39,7 @@ class LocalEndpoint(Endpoint):
     """
 
     local: ClassVar[bool] = True
+    lends: ClassVar[bool] = True
     lanes = 64  # the other side decides
 
     def __init__(self, root: str | os.PathLike[str]) -> None:

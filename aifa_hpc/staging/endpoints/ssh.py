@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.manifest import safe_path
@@ -38,6 +38,8 @@ class SSHEndpoint(Endpoint):
     Raises:
         InputError: The path is not absolute.
     """
+
+    lends: ClassVar[bool] = True
 
     def __init__(
         self,
