@@ -119,6 +119,7 @@ class Poller:
             now=self._clock(),
             part_of=first if part.of > 1 else "",
             tasks=part.tasks,
+            run=job.env.get("MLFLOW_RUN_ID", ""),
         )
         try:
             job_id = self._cluster.submit(ticket, script)
@@ -155,6 +156,7 @@ class Poller:
             answer = self._cluster.ask(ids, [row.folder for row in known], since=oldest.strftime("%Y-%m-%dT%H:%M:%S"))
             answer = gather(answer, {row.job_id: row.tasks for row in known if row.job_id is not None})
             now = self._clock()
+            self._store.answered(self._site, now=now)
             for row in known:
                 assert row.job_id is not None
                 status = merge(row.status, answer, row.job_id, row.token, now)

@@ -38,6 +38,7 @@ class Row:
         unit: What the rate counts, as ``jobs.quote`` says it: ``GPU-h`` or ``core-h``.
         submitted: When Slurm queued the present attempt, as Slurm prints it: another time is another attempt.
         log_file: Where an adopted job writes; empty for one with a folder.
+        run: Id of the experiment's run that the job logs to, its ``MLFLOW_RUN_ID``; empty when it has none.
     """
 
     token: str
@@ -58,6 +59,7 @@ class Row:
     unit: str = ""
     submitted: str = ""
     log_file: str = ""
+    run: str = ""
 
     @property
     def adopted(self) -> bool:
@@ -166,6 +168,7 @@ def row_of(row: sqlite3.Row) -> Row:
         unit=row["unit"],
         submitted=row["submitted"],
         log_file=row["log_file"],
+        run=row["run"],
     )
 
 

@@ -7,7 +7,7 @@ A step and its number are written in one transaction. A file from a newer versio
     events    every change of a state, in order; never changed, so that readers may come back for more
     cursors   how far each reader of events has come
     queued    scripts of submissions that wait here for room under the site's limit
-    asked     when a site was asked last
+    asked     when a site was asked last, and when it last answered
     budgets   what is left of a site's patience, shared by all processes
 """
 
@@ -101,6 +101,10 @@ MIGRATIONS = (
         PRIMARY KEY (site, kind)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE asked ADD COLUMN answered TEXT NOT NULL DEFAULT '';
+    ALTER TABLE jobs ADD COLUMN run TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 _UNUSABLE = "Make its folder writable and free space there, or point $AIFA_STATE_DIR at another folder."
@@ -118,7 +122,7 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -135,7 +139,7 @@ class Database:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version > len(MIGRATIONS):
                 raise InputError(
-                    f"{self._path} was written by a newer aifa_hpc"
+                    f"{self.path} was written by a newer aifa_hpc"
                     f" (schema {version}, this one knows {len(MIGRATIONS)}).",
                     hint="Upgrade aifa_hpc, or point $AIFA_STATE_DIR at another folder.",
                 )
@@ -186,6 +190,6 @@ class Database:
             why = error.strerror if isinstance(error, OSError) else str(error)
             damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
             raise InputError(
-                f"the file that remembers jobs, {self._path}, cannot be used: {why}.",
+                f"the file that remembers jobs, {self.path}, cannot be used: {why}.",
                 hint=_DAMAGED if damaged else _UNUSABLE,
             ) from error

@@ -43,6 +43,11 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._db = Database(path)
 
+    @property
+    def path(self) -> Path:
+        """The file; another thread opens it anew."""
+        return self._db.path
+
     def close(self) -> None:
         """Closes the file."""
         self._db.close()
@@ -67,6 +72,7 @@ class Store:
         limit_seconds: int | None = None,
         rate: float | None = None,
         unit: str = "",
+        run: str = "",
     ) -> Row:
         """Writes down that a job is about to be submitted."""
         row = Row(
@@ -86,6 +92,7 @@ class Store:
             limit_seconds=limit_seconds,
             rate=rate,
             unit=unit,
+            run=run,
         )
         self.insert(row)
         return row
@@ -108,6 +115,7 @@ class Store:
             "rate": row.rate,
             "unit": row.unit,
             "log_file": row.log_file,
+            "run": row.run,
             "state": row.status.state,
             "reason": row.status.reason,
             "changed_at": row.changed_at.isoformat(),
@@ -217,6 +225,10 @@ class Store:
         found = self._db.select("SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", after, limit)
         return [Event(**{**row, "at": datetime.datetime.fromisoformat(row["at"])}) for row in map(dict, found)]
 
+    def last_event(self) -> int:
+        """Number of the newest event; 0 when there is none."""
+        return int(self._db.select("SELECT coalesce(max(id), 0) AS id FROM events")[0]["id"])
+
     def cursor(self, sink: str) -> int:
         """Number of the last event that this reader has dealt with; 0 for one that is new."""
         found = self._db.select("SELECT event_id FROM cursors WHERE sink = ?", sink)
@@ -292,8 +304,21 @@ class Store:
                 passed = (now - datetime.datetime.fromisoformat(found[0]["at"])).total_seconds()
                 if 0 <= passed < floor:  # a clock set back must not silence us for good
                     return False
-            self._db.execute("INSERT OR REPLACE INTO asked (site, at) VALUES (?, ?)", (site, now.isoformat()))
+            self._db.execute(
+                "INSERT INTO asked (site, at) VALUES (?, ?) ON CONFLICT (site) DO UPDATE SET at = excluded.at",
+                (site, now.isoformat()),
+            )
         return True
+
+    def answered(self, site: str, *, now: datetime.datetime) -> None:
+        """Remembers that a site has answered what it was asked about jobs."""
+        with self._db.writing():
+            self._db.execute("UPDATE asked SET answered = ? WHERE site = ?", (now.isoformat(), site))
+
+    def answers(self) -> dict[str, datetime.datetime]:
+        """When each site last answered; those that never did are not in it."""
+        found = self._db.select("SELECT site, answered FROM asked WHERE answered != ''")
+        return {row["site"]: datetime.datetime.fromisoformat(row["answered"]) for row in found}
 
     def _rows(self, query: str, *values: str | None) -> list[Row]:
         return [row_of(row) for row in self._db.select(query, *values)]

@@ -72,7 +72,14 @@ def test_a_status_comes_back_as_it_was_written(store: Store) -> None:
 
 def test_what_was_asked_for_comes_back(store: Store) -> None:
     """Account, partition, size, limit and price stay with the row."""
-    asked = {"account": "p1", "partition": "small-g", "nodes_wanted": 2, "limit_seconds": 60, "rate": 16.0}
+    asked = {
+        "account": "p1",
+        "partition": "small-g",
+        "nodes_wanted": 2,
+        "limit_seconds": 60,
+        "rate": 16.0,
+        "run": "f00d",
+    }
     store.intend(token="a", site="lumi", name="digits", folder="/f", now=NOW, unit="GPU-h", **asked)  # type: ignore[arg-type] # one value of each kind
     row = store.get("a")
     assert asked | {"unit": "GPU-h"} == {key: getattr(row, key) for key in (*asked, "unit")}
@@ -109,6 +116,22 @@ def test_each_reader_of_events_has_a_place_of_its_own(store: Store) -> None:
     store.advance("webhook", 5)
     store.advance("webhook", 3)
     assert (5, 0) == (store.cursor("webhook"), store.cursor("prometheus"))
+
+
+def test_the_newest_event_has_the_largest_number(store: Store) -> None:
+    """Who looks for something new need not read what is old."""
+    before = store.last_event()
+    intend(store, "a")
+    assert (0, 1) == (before, store.last_event())
+
+
+def test_when_a_site_answered_last_outlives_the_next_question(store: Store) -> None:
+    """A site that is asked and says nothing has the age of its last answer; one that never answered has none."""
+    store.claim_question("lumi", now=NOW, floor=0)
+    store.claim_question("jupiter", now=NOW, floor=0)
+    store.answered("lumi", now=NOW)
+    store.claim_question("lumi", now=NOW + datetime.timedelta(hours=1), floor=0)
+    assert {"lumi": NOW} == store.answers()
 
 
 def test_attempts_are_the_past_ones_and_the_present_one(store: Store) -> None:
