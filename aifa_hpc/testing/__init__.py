@@ -1,1 +1,1 @@
-"""Tools for testing what is built on this package: contract suites, scripted transports. Needs pytest."""
+"""Tools for testing what is built on this package: contract suites, scripted transports, faults. Needs pytest."""

@@ -62,14 +62,20 @@ class SecondFactor:
         number = int.from_bytes(digest[start : start + 4], "big") & 0x7FFFFFFF
         return f"{number % 10**6:06}"
 
+    def lacking(self) -> str:
+        """Why this machine cannot do it; empty when it can."""
+        if os.geteuid() == 0 and shutil.which("google-authenticator") and shutil.which("unshare"):
+            return ""
+        return "a second factor needs root, unshare (util-linux), and PAM's module of libpam-google-authenticator"
+
     def install(self, folder: Path) -> tuple[str, ...]:
         """Writes what PAM reads below ``folder``, and returns the words to put in front of the server's.
 
         Raises:
             RuntimeError: This machine cannot do it.
         """
-        if os.geteuid() != 0 or shutil.which("google-authenticator") is None or shutil.which("unshare") is None:
-            raise RuntimeError("a second factor needs root, unshare, and PAM's libpam-google-authenticator")
+        if lacking := self.lacking():
+            raise RuntimeError(lacking)
         secret = folder / "totp"
         secret.write_text(f'{self.secret}\n" TOTP_AUTH\n')
         secret.chmod(0o600)
