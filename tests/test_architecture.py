@@ -22,7 +22,7 @@ ROWS = (
     {"sbatch", "staging", "embedded"},
     {"cluster"},
     {"tracker", "transfers"},
-    {"demo"},
+    {"demo", "views"},
     {"cli", "testing"},
 )
 LAYER = {part: row for row, parts in enumerate(ROWS) for part in parts}
@@ -71,6 +71,7 @@ PURE = {
     "slurm.records",
     "slurm.shell",
     "slurm.states",
+    "slurm.submission",
     "slurm.survey",
     "staging.geometry",
     "staging.location",
@@ -86,6 +87,10 @@ PURE = {
     "tracker.waits",
     "transport.retry",
     "units",
+    "views.chart",
+    "views.history",
+    "views.summary",
+    "views.words",
 }
 IO_MODULES = {
     "asyncio",

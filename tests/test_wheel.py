@@ -28,11 +28,13 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_template_and_profile_is_inside(unpacked: Path) -> None:
-    """Templates, profiles, the type marker: nothing a user needs is left out."""
+    """Templates, profiles, the page of reports, the type marker: nothing a user needs is left out."""
     templates = {path.name for path in (ROOT / "templates" / "slurm").iterdir()}
     profiles = {path.name for path in (ROOT / "aifa_hpc" / "sites" / "profiles").iterdir()}
     assert templates == {path.name for path in (unpacked / "aifa_hpc" / "templates" / "slurm").iterdir()}
     assert profiles == {path.name for path in (unpacked / "aifa_hpc" / "sites" / "profiles").iterdir()}
+    page = {path.name for path in (ROOT / "aifa_hpc" / "views").iterdir() if path.is_file()}
+    assert page == {path.name for path in (unpacked / "aifa_hpc" / "views").iterdir()}
     assert (unpacked / "aifa_hpc" / "py.typed").is_file()
 
 

@@ -22,6 +22,7 @@ from aifa_hpc.cli.login import login
 from aifa_hpc.cli.logs import logs
 from aifa_hpc.cli.quote import quote
 from aifa_hpc.cli.render import render
+from aifa_hpc.cli.report import report
 from aifa_hpc.cli.sites import sites
 from aifa_hpc.cli.stage import stage
 
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (sites, check, quote, render, submit, jobs, logs, explain, cancel, login, stage, demo):
+for command in (sites, check, quote, render, submit, jobs, report, logs, explain, cancel, login, stage, demo):
     cli.add_command(command)
 sites.add_command(doctor)
 
