@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from aifa_hpc.errors import AifaError, TransferError
-from aifa_hpc.manifest import BLOCK, BlockHasher
+from aifa_hpc.manifest import BLOCK
 from aifa_hpc.staging.endpoints.base import Endpoint, Feed
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
 from aifa_hpc.staging.failures import FencedError
@@ -140,15 +140,13 @@ def some_bytes(count: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(count)  # noqa: S311 - test data
 
 
-class EndpointContract:
-    """Tests that every endpoint passes; ``place`` is the fixture that a subclass's module gives.
+class SourceContract:
+    """Tests that every endpoint passes that files are read from; ``place`` is the fixture that a module gives.
 
     Attributes:
-        fences: Whoever takes a partial file over fences its former owner off.
         impossible_names: Names that the server under test cannot hold.
     """
 
-    fences: ClassVar[bool] = True
     impossible_names: ClassVar[frozenset[str]] = frozenset()
 
     def test_what_is_there_is_told(self, place: Place) -> None:
@@ -168,26 +166,6 @@ class EndpointContract:
         found = above.stat([name])[0]
         assert found is not None
         assert (name, found.size) == ("file", 5)
-
-    @pytest.mark.parametrize("name", HOSTILE_NAMES)
-    def test_names_are_only_names(self, place: Place, name: str) -> None:
-        """Quotes, newlines, dollars and dashes reach the place and come back as they are."""
-        if name in self.impossible_names:
-            pytest.skip(f"this server cannot hold {name!r}")
-        with place.endpoint() as endpoint, endpoint.lane() as lane:
-            lane.store(target(name, b"12345"), GivenFeed(b"12345")).wait()
-            listed = [found.path for found in endpoint.scan()]
-            read = b"".join(bytes(view) for view in lane.read(name, _SMALL))
-        assert ([name], {name}, b"12345", b"12345") == (listed, place.names(), place.get(name), read)
-
-    def test_listing_leaves_out_our_own_files(self, place: Place) -> None:
-        """Manifests and partial files are not data."""
-        for path in ("a", "b/c", "b/.hidden", ".aifa-manifest.jsonl", ".a.aifa-manifest.jsonl"):
-            place.put(path, path.encode())
-        with place.endpoint() as endpoint:
-            endpoint.begin("b/d", 100, "f" * 16 + "-1")
-            sizes = {found.path: found.size for found in endpoint.scan()}
-        assert sizes == {"a": 1, "b/c": 3, "b/.hidden": 9}
 
     def test_stat_answers_in_order(self, place: Place) -> None:
         """Each path has its answer, and nothing is ``None``."""
@@ -252,6 +230,55 @@ class EndpointContract:
         place.put("a", b"12345")
         with place.endpoint() as endpoint:
             assert [endpoint.read_bytes(path) for path in ("a", "b")] == [b"12345", None]
+
+    def test_closing_twice_is_harmless(self, place: Place) -> None:
+        """An endpoint may be closed by whoever made it and by whoever used it."""
+        endpoint = place.endpoint()
+        with endpoint:
+            endpoint.kind()
+        endpoint.close()
+
+    @pytest.mark.parametrize("name", HOSTILE_NAMES)
+    def test_files_of_any_name_are_listed_and_read(self, place: Place, name: str) -> None:
+        """Quotes, newlines, dollars and dashes come back as they are."""
+        if name in self.impossible_names:
+            pytest.skip(f"this server cannot hold {name!r}")
+        place.put(name, b"12345")
+        with place.endpoint() as endpoint, endpoint.lane() as lane:
+            listed = [(found.path, found.size, found.pin) for found in endpoint.scan()]
+            reading = lane.read(name, _SMALL)
+            assert b"".join(bytes(view) for view in reading) == b"12345"
+        assert [(name, 5, reading.pin)] == listed
+
+
+class EndpointContract(SourceContract):
+    """Tests that every endpoint passes that files are read from and written to.
+
+    Attributes:
+        fences: Whoever takes a partial file over fences its former owner off.
+    """
+
+    fences: ClassVar[bool] = True
+
+    @pytest.mark.parametrize("name", HOSTILE_NAMES)
+    def test_names_are_only_names(self, place: Place, name: str) -> None:
+        """Quotes, newlines, dollars and dashes reach the place and come back as they are."""
+        if name in self.impossible_names:
+            pytest.skip(f"this server cannot hold {name!r}")
+        with place.endpoint() as endpoint, endpoint.lane() as lane:
+            lane.store(target(name, b"12345"), GivenFeed(b"12345")).wait()
+            listed = [found.path for found in endpoint.scan()]
+            read = b"".join(bytes(view) for view in lane.read(name, _SMALL))
+        assert ([name], {name}, b"12345", b"12345") == (listed, place.names(), place.get(name), read)
+
+    def test_listing_leaves_out_our_own_files(self, place: Place) -> None:
+        """Manifests and partial files are not data."""
+        for path in ("a", "b/c", "b/.hidden", ".aifa-manifest.jsonl", ".a.aifa-manifest.jsonl"):
+            place.put(path, path.encode())
+        with place.endpoint() as endpoint:
+            endpoint.begin("b/d", 100, "f" * 16 + "-1")
+            sizes = {found.path: found.size for found in endpoint.scan()}
+        assert sizes == {"a": 1, "b/c": 3, "b/.hidden": 9}
 
     def test_a_stored_file_appears_whole(self, place: Place) -> None:
         """With its folders, in place of an older one, and nothing else is left."""
@@ -359,13 +386,6 @@ class EndpointContract:
                 endpoint.begin(path, 5, "f" * 16 + "-1")
         assert set() == place.names()
 
-    def test_closing_twice_is_harmless(self, place: Place) -> None:
-        """An endpoint may be closed by whoever made it and by whoever used it."""
-        endpoint = place.endpoint()
-        with endpoint:
-            endpoint.kind()
-        endpoint.close()
-
 
 def target(path: str, data: bytes, *, sums: tuple[PartSum, ...] = ()) -> Target:
     """A file as it shall be published."""
@@ -379,10 +399,3 @@ def pin_of(endpoint: Endpoint, path: str) -> str:
     found = endpoint.stat([path])[0]
     assert found is not None
     return found.pin
-
-
-def hash_blocks(data: bytes) -> tuple[bytes, ...]:
-    """Block digests, by the library's own hasher."""
-    hasher = BlockHasher()
-    hasher.update(memoryview(data))
-    return hasher.finish()
