@@ -1,0 +1,138 @@
+"""What the chaos tests share: a user behind a bad network, rounds of submissions, and the scheduler's own count."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import json
+import secrets
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aifa_hpc.cluster import Cluster as Site
+from aifa_hpc.errors import NotSentError, SubmissionUnknownError
+from aifa_hpc.jobs.spec import Job, Launch, Resources
+from aifa_hpc.sites.load import load_site
+from aifa_hpc.testing.faults import Clock
+from aifa_hpc.testing.proxy import Proxy
+from aifa_hpc.tracker.connection import Connection
+from aifa_hpc.tracker.poller import Poller
+from aifa_hpc.tracker.store import Store
+from aifa_hpc.transport.connect import open_transport
+from aifa_hpc.transport.openssh import OpenSSHTransport
+from aifa_hpc.units import Walltime
+from integration.clusters.control import Cluster
+from integration.conftest import SHAPES, User, make_user
+
+if TYPE_CHECKING:
+    from aifa_hpc.transport.base import Transport
+
+
+@dataclass
+class Victim:
+    """A user whose way to a cluster leads through a proxy.
+
+    Attributes:
+        user: Whose folders and settings they are.
+        proxy: The way.
+        run: Begins the names of all jobs of this test.
+        given_up: Submissions that were not sent and tried again.
+        settled: Submissions that were unknown for a while.
+    """
+
+    user: User
+    proxy: Proxy
+    run: str = field(default_factory=lambda: f"chaos{secrets.token_hex(3)}")
+    given_up: int = 0
+    settled: int = 0
+    _later: Clock = field(default_factory=Clock)
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster, for its administrator."""
+        return Cluster(self.user.machine)
+
+    def job(self, number: int) -> Job:
+        """A job that does nothing, with a name of its own."""
+        shape = SHAPES[self.user.machine]
+        resources = Resources(
+            partition=str(shape["partition"]), gpus_per_node=int(str(shape["gpus_per_node"])), time=Walltime(300)
+        )
+        return Job(name=f"{self.run}-{number}", resources=resources, launch=Launch(kind="command", command=("true",)))
+
+    def transport(self) -> Transport:
+        """A way to the site; nothing is connected yet."""
+        return open_transport(load_site(self.user.site, self.user.home / "config"), self.user.home / "state")
+
+    def connection(self, transport: Transport) -> Connection:
+        """What a program of the user's would hold; it waits for nothing between two tries."""
+        site = load_site(self.user.site, self.user.home / "config")
+        return Connection(Site(site, transport, sleep=lambda _: None), self.store(), sleep=lambda _: None)
+
+    def store(self) -> Store:
+        """The user's memory of jobs."""
+        (self.user.home / "state").mkdir(exist_ok=True)
+        return Store(self.user.home / "state" / "jobs.sqlite3")
+
+    def submit(self, number: int) -> str:
+        """Submits until there is a job, as the errors allow it, and returns its id."""
+        transport = self.transport()
+        with self.connection(transport) as connection:
+            try:
+                while True:
+                    try:
+                        return str(connection.submit(self.job(number)).id)
+                    except NotSentError:
+                        self.given_up += 1
+                    except SubmissionUnknownError as error:
+                        self.settled += 1
+                        if found := self._settled(connection, error.token):
+                            return found
+            finally:
+                if isinstance(transport, OpenSSHTransport):
+                    transport.logout()
+
+    def settle(self, clock: Clock) -> None:
+        """Asks what became of everything that is not known, as it would be asked at that clock's time."""
+        with self.connection(self.transport()) as connection:
+            Poller(connection.cluster, connection.store, clock=clock).poll()
+
+    def count(self) -> dict[str, list[str]]:
+        """For each job name of this run without its token, the ids that queue or accounting have."""
+        queue = self.cluster.admin("squeue", "--noheader", "--states=all", "--format=%i|%j")
+        since = ("-X", "-n", "-P", "-S", "now-2hours", "--format=JobID,JobName")
+        accounting = self.cluster.admin("sacct", "-a", *since)
+        found: dict[str, set[str]] = collections.defaultdict(set)
+        for line in (*queue.splitlines(), *accounting.splitlines()):
+            job_id, _, name = line.partition("|")
+            if name.startswith(f"{self.run}-"):
+                found[name.rpartition(".")[0]].add(job_id)
+        return {name: sorted(ids) for name, ids in found.items()}
+
+    def _settled(self, connection: Connection, token: str) -> str | None:
+        """The id of a submission that was unknown; ``None`` when there is no job and never will be."""
+        poller = Poller(connection.cluster, connection.store, clock=self._later)
+        deadline = time.monotonic() + 60
+        while not (row := connection.store.find(token, self.user.site)).status.over and row.job_id is None:
+            assert time.monotonic() < deadline, f"{token} stays {row.status.state}: {row.status.reason}"
+            self._later.jump(datetime.timedelta(minutes=5))
+            poller.poll()
+        return row.job_id
+
+
+def make_victim(home: Path, machine: str, transport: str) -> Victim:
+    """A user of a cluster behind a proxy of the user's own, whom the ssh program logs in without a person."""
+    user = make_user(home, machine, transport, mfa=False)
+    proxy = Proxy(user.connect["port"])
+    # Keys are known under the cluster's own port.
+    own = Path(user.connect["ssh_config"]).read_text("utf-8").replace(f"Port {user.connect['port']}", "")
+    alias = f"[{user.connect['host']}]:{user.connect['port']}"
+    config = home / "ssh_config"
+    config.write_text(f"Host *\n    Port {proxy.port}\n    HostKeyAlias {alias}\n{own}", "utf-8")
+    sites = home / "config" / "sites.toml"
+    lines = [line for line in sites.read_text("utf-8").splitlines() if not line.startswith(("port ", "ssh_config "))]
+    lines.append(f"port = {proxy.port}\nssh_config = {json.dumps(str(config))}")
+    sites.write_text("\n".join(lines) + "\n", "utf-8")
+    return Victim(user, proxy)
