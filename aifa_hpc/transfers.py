@@ -26,8 +26,8 @@ def stage(source: str, destination: str, *, data_class: str | None = None, progr
     """Copies a file or folder so that the destination holds the same bytes, proven by hash; run again, it resumes.
 
     Args:
-        source: ``SITE:/path``, ``s3://bucket/prefix`` or a local path.
-        destination: The same.
+        source: ``SITE:/path``, ``s3://bucket/prefix``, a local path, or any URL that fsspec reads.
+        destination: The same, but no URL.
         data_class: ``open`` or ``internal``; demanded where data leaves this machine.
         progress: Told of everything.
 
@@ -76,6 +76,10 @@ def _open(location: Location, stack: ExitStack) -> Endpoint:
         require_open(site)
         transport = stack.enter_context(open_transport(site))
         endpoint = SSHEndpoint(transport, location.path, label=site.name)
+    elif location.kind == "url":
+        from aifa_hpc.staging.endpoints.url import URLEndpoint  # noqa: PLC0415
+
+        endpoint = URLEndpoint(location.path)
     else:
         from aifa_hpc.staging.endpoints.s3 import S3Endpoint  # noqa: PLC0415
 

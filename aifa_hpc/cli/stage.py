@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def stage() -> None:
     """Copy data between here, sites and object stores, and prove it.
 
-    Locations: a local path, SITE:/absolute/path, or s3://bucket/prefix.
+    Locations: a local path, SITE:/absolute/path, or s3://bucket/prefix; SRC may be any URL that fsspec reads.
     """
 
 

@@ -1,4 +1,6 @@
-"""Where data is, as people write it: ``SITE:/absolute/path``, ``s3://bucket/prefix``, anything else is a local path.
+"""Where data is, as people write it: ``SITE:/absolute/path``, ``s3://bucket/prefix``, a URL, or a local path.
+
+Any other URL (``https://``, ``gs://``, ``hf://``) is read by fsspec and can only be a source.
 
 ``./a:b`` is a local file with a colon in its name. What comes before a colon and holds no ``/`` is meant as a site.
 
@@ -28,12 +30,12 @@ class Location:
     """A place for data; ``str()`` gives the text it was read from.
 
     Attributes:
-        kind: ``local``, ``site`` or ``s3``.
+        kind: ``local``, ``site``, ``s3`` or ``url``.
         site: The site's name, for kind ``site``.
-        path: Local path, absolute path on the site, or ``bucket/prefix``; a final ``/`` says that it is a folder.
+        path: Local path, absolute path on the site, ``bucket/prefix`` or the URL; a final ``/`` says it is a folder.
     """
 
-    kind: Literal["local", "site", "s3"]
+    kind: Literal["local", "site", "s3", "url"]
     site: str = ""
     path: str = ""
 
@@ -61,14 +63,14 @@ def parse_location(text: str, site_names: Collection[str]) -> Location:
         site_names: Sites that exist.
 
     Raises:
-        InputError: An empty text, an unknown site, a path on a site that is not absolute, a bad bucket name, or a
-            scheme other than ``s3``.
+        InputError: An empty text, an unknown site, a path on a site that is not absolute, or a bad bucket name.
     """
     if not text or "\0" in text:
         raise InputError(f"{text!r} is not a location.", hint="Write a path, SITE:/path or s3://bucket/prefix.")
     scheme = _SCHEME.match(text)
     if scheme:
-        return _object(text, scheme[1], text[scheme.end() :])
+        is_object = scheme[1] == "s3"
+        return _object(text, text[scheme.end() :]) if is_object else Location(kind="url", path=text)
     name, colon, path = text.partition(":")
     if not colon or "/" in name or not name:
         return Location(kind="local", path=text)
@@ -86,9 +88,7 @@ def parse_location(text: str, site_names: Collection[str]) -> Location:
     return Location(kind="site", site=name, path=path)
 
 
-def _object(text: str, scheme: str, rest: str) -> Location:
-    if scheme != "s3":
-        raise InputError(f"{text!r}: {scheme}:// is not supported.", hint="Write a path, SITE:/path or s3://bucket/…")
+def _object(text: str, rest: str) -> Location:
     bucket = rest.partition("/")[0]
     if not _BUCKET.fullmatch(bucket):
         raise InputError(f"{text!r}: {bucket!r} is not a bucket's name.", hint="Write s3://bucket/prefix.")

@@ -53,8 +53,14 @@ def make_route(source: Endpoint, destination: Endpoint) -> Route:
     """Looks at both ends.
 
     Raises:
-        InputError: There is no source, it would be copied onto itself or into itself, or a folder onto a file.
+        InputError: The destination is none, there is no source, it would be copied onto itself or into itself, or a
+            folder onto a file.
     """
+    if not destination.writable:
+        raise InputError(
+            f"{destination} can only be read from: nothing was copied.",
+            hint="A destination is a path of this machine, SITE:/path or s3://bucket/prefix.",
+        )
     kind = source.kind()
     if kind == "absent":
         raise InputError(f"{source} does not exist: nothing was copied.", hint="Check the path of the source.")

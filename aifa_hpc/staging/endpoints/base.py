@@ -128,11 +128,13 @@ class Endpoint(ABC):
         lanes: How many lanes are worth having.
         checks_md5: Parts are proven by MD5 (object stores) instead of SHA-256.
         lends: :meth:`borrow` can do it.
+        writable: It can be a destination.
     """
 
     local: ClassVar[bool] = False
     checks_md5: ClassVar[bool] = False
     lends: ClassVar[bool] = False
+    writable: ClassVar[bool] = True
     limits: Limits = Limits()
     lanes: int = 4
     identity: str

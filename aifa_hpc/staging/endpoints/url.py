@@ -11,7 +11,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from urllib.parse import quote, unquote
 
 from aifa_hpc.errors import InputError, TransferError
@@ -48,6 +48,7 @@ class URLEndpoint(Endpoint):
         InputError: No such scheme, a package that it needs is not installed, or the URL holds a password or a query.
     """
 
+    writable: ClassVar[bool] = False
     lanes = _LANES
     ranges = True
     """A web server gives ranges, as far as is known; where it does not, files are read from a stream."""
@@ -348,7 +349,9 @@ def _found(path: str, info: dict[str, Any]) -> Found:
 
 def _mtime_ns(info: dict[str, Any]) -> int:
     """The time a file system tells, or 1970."""
-    told = next((info[key] for key in ("mtime", "LastModified", "last_modified", "updated") if info.get(key)), None)
+    told: Any = next(
+        (info[key] for key in ("mtime", "LastModified", "last_modified", "updated") if info.get(key)), None
+    )
     if info.get("Last-Modified"):
         told = parsedate_to_datetime(info["Last-Modified"])
     if hasattr(told, "timestamp"):
