@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from aifa_hpc.tracker.connection import Connection, connect
     from aifa_hpc.tracker.events import Status
     from aifa_hpc.tracker.handle import JobHandle
+    from aifa_hpc.tracker.logs import read_logs
+    from aifa_hpc.tracker.waiting import as_completed, wait_all
     from aifa_hpc.transfers import prove, stage
     from aifa_hpc.units import Memory, Walltime
 
@@ -47,10 +49,13 @@ __all__ = [
     "Resources",
     "Status",
     "Walltime",
+    "as_completed",
     "connect",
     "prove",
     "read_job",
+    "read_logs",
     "stage",
+    "wait_all",
 ]
 
 _HOMES = {
@@ -69,10 +74,13 @@ _HOMES = {
     "Resources": "jobs.spec",
     "Status": "tracker.events",
     "Walltime": "units",
+    "as_completed": "tracker.waiting",
     "connect": "tracker.connection",
     "prove": "transfers",
     "read_job": "jobs.decode",
+    "read_logs": "tracker.logs",
     "stage": "transfers",
+    "wait_all": "tracker.waiting",
 }
 
 

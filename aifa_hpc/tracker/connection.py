@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +16,7 @@ from aifa_hpc.tracker.handle import JobHandle
 from aifa_hpc.tracker.patience import Patience
 from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.store import Store
+from aifa_hpc.tracker.waiting import TICK_SECONDS, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
     from aifa_hpc.jobs.spec import Job
     from aifa_hpc.tracker.events import Status
-
-_TICK_SECONDS = 0.5
-"""How often waiting looks into the store; the site is asked at its own pace."""
 
 
 def connect(name: str, *, template: Path | None = None) -> Connection:
@@ -49,7 +48,7 @@ def connect(name: str, *, template: Path | None = None) -> Connection:
 
 
 class Connection:
-    """A site, the wire to it and the memory of its jobs.
+    """A site, the wire to it and the memory of its jobs. Any thread may use it, callbacks among them.
 
     Args:
         cluster: The site and its transport; closed with the connection.
@@ -67,8 +66,10 @@ class Connection:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.cluster = cluster
-        self.store = store
-        self._poller = Poller(cluster, store)
+        self.watcher = Watcher(self)
+        self._path = store.path
+        self._mine = threading.local()
+        self._mine.store = store
         self._sleep = sleep
         self._monotonic = monotonic
 
@@ -83,8 +84,29 @@ class Connection:
 
     def close(self) -> None:
         """Lets go of the wire and the store; jobs go on."""
+        self.watcher.close()
         self.cluster.close()
-        self.store.close()
+        self.leave_thread()
+
+    @property
+    def store(self) -> Store:
+        """The memory of its jobs, opened once by each thread that asks."""
+        if not hasattr(self._mine, "store"):
+            self._mine.store = Store(self._path)
+        store: Store = self._mine.store
+        return store
+
+    def leave_thread(self) -> None:
+        """Closes what this thread has opened of the store."""
+        if hasattr(self._mine, "store"):
+            self._mine.store.close()
+
+    @property
+    def _poller(self) -> Poller:
+        if not hasattr(self._mine, "poller"):
+            self._mine.poller = Poller(self.cluster, self.store)
+        poller: Poller = self._mine.poller
+        return poller
 
     def submit(self, job: Job) -> JobHandle:
         """Submits a job exactly once.
@@ -165,4 +187,4 @@ class Connection:
                 return status
             if timeout is not None and self._monotonic() - begin >= timeout:
                 raise TimeoutError(f"job {handle.id or handle.token} is {status.state} after {timeout:g} s")
-            self._sleep(_TICK_SECONDS)
+            self._sleep(TICK_SECONDS)

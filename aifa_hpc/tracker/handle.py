@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aifa_hpc.errors import InputError, JobFailedError
 from aifa_hpc.slurm.logs import Source
 from aifa_hpc.tracker.explaining import explain_job
 from aifa_hpc.tracker.groups import whole
 from aifa_hpc.tracker.logs import decoded, read_logs
+from aifa_hpc.tracker.waiting import call_back, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
     from aifa_hpc.tracker.connection import Connection
     from aifa_hpc.tracker.events import Status
@@ -110,6 +111,34 @@ class JobHandle:
             TransportError: The site cannot be reached.
         """
         return explain_job(self.connection.cluster, self.connection.store.parts(self.token), task=self._task)
+
+    def know(self, row: Row) -> None:
+        """Takes over what somebody else has read of it."""
+        self._row = row
+
+    def on_change(self, tell: Callable[[Status], None]) -> Callable[[], None]:
+        """Calls a function with every status from now on, in a thread of its own; returns what ends that."""
+        return call_back(self, tell, end=False)
+
+    def on_end(self, tell: Callable[[Status], None]) -> Callable[[], None]:
+        """Calls a function once with its last status, at once when it is over already; returns what ends that."""
+        return call_back(self, tell, end=True)
+
+    def statuses(self) -> AsyncIterator[Status]:
+        """``async for``: its status now, and every new one up to its last; the loop goes on meanwhile.
+
+        Raises:
+            TransportError: The site cannot be reached until a person mends something.
+        """
+        return statuses(self)
+
+    def __await__(self) -> Generator[Any, None, Status]:
+        return self._ended().__await__()
+
+    async def _ended(self) -> Status:
+        async for _ in self.statuses():
+            pass
+        return self.status
 
     def cancel(self) -> None:
         """Asks Slurm to cancel it, all parts of it; ``wait`` tells when that has happened.

@@ -2,89 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aifa_hpc.cluster import Cluster
 from aifa_hpc.command import Completed
-from aifa_hpc.embedded import EmbeddedTransport
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, SiteError
-from aifa_hpc.jobs.spec import Job, Launch, Resources
 from aifa_hpc.sites.load import load_site
-from aifa_hpc.tracker.connection import Connection
-from aifa_hpc.tracker.store import Store
 from aifa_hpc.transport.base import Channel, Transport
 from aifa_hpc.transport.refusals import PersonNeededError
-from aifa_hpc.units import Walltime
+from tests.tracker.linked import Link, job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from aifa_hpc.command import Command
+    from aifa_hpc.tracker.connection import Connection
 
 
-class Breaking(Transport):
-    """A transport whose next commands fail.
-
-    Attributes:
-        failures: Raised one by one, instead of running a command.
-    """
-
-    def __init__(self, inner: Transport) -> None:
-        self._inner = inner
-        self.failures: list[Exception] = []
-
-    def run(self, command: Command) -> Completed:
-        """Runs it, or fails."""
-        if self.failures:
-            raise self.failures.pop(0)
-        return self._inner.run(command)
-
-    def open(self, command: Command) -> Channel:
-        """Starts it."""
-        return self._inner.open(command)
-
-
-class Hurried:
-    """A clock on which waiting takes a hundredth of the time."""
-
-    now = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        """Waits."""
-        self.now += seconds
-        time.sleep(seconds / 100)
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def link(tmp_path: Path) -> Breaking:
-    """The way to the embedded scheduler."""
-    return Breaking(EmbeddedTransport(tmp_path / "embedded"))
-
-
-@pytest.fixture
-def connection(tmp_path: Path, link: Breaking, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
-    """A connection over it, in a hurry."""
-    monkeypatch.setenv("AIFA_STATE_DIR", str(tmp_path))
-    monkeypatch.setenv("AIFA_CONFIG_DIR", str(tmp_path / "config"))
-    clock = Hurried()
-    cluster = Cluster(load_site("local"), link, sleep=clock.sleep)
-    with Connection(cluster, Store(tmp_path / "jobs.sqlite3"), sleep=clock.sleep, monotonic=clock) as connection:
-        yield connection
-
-
-def job(script: str) -> Job:
-    """A job that runs a line of shell."""
-    return Job(name="job", resources=Resources(time=Walltime(60)), launch=Launch(command=("sh", "-c", script)))
-
-
-def test_waiting_bears_an_outage(connection: Connection, link: Breaking) -> None:
+def test_waiting_bears_an_outage(connection: Connection, link: Link) -> None:
     """The link is down for ten commands: the job is followed to its end all the same, and the outage told of once."""
     handle = connection.submit(job("sleep 0.2"))
     link.failures = [NotSentError("refused")] * 9 + [OutcomeUnknownError("silence")]
@@ -96,7 +33,7 @@ def test_waiting_bears_an_outage(connection: Connection, link: Breaking) -> None
     )
 
 
-def test_following_a_log_bears_an_outage(connection: Connection, link: Breaking) -> None:
+def test_following_a_log_bears_an_outage(connection: Connection, link: Link) -> None:
     """The link breaks before every second command: each byte of the log comes, and comes once."""
     handle = connection.submit(job("for i in 1 2 3 4 5; do echo $i; sleep 0.1; done"))
     got = []
@@ -106,7 +43,7 @@ def test_following_a_log_bears_an_outage(connection: Connection, link: Breaking)
     assert "1\n2\n3\n4\n5\n" == "".join(got)
 
 
-def test_waiting_ends_where_a_person_is_needed(connection: Connection, link: Breaking) -> None:
+def test_waiting_ends_where_a_person_is_needed(connection: Connection, link: Link) -> None:
     """A login that only a person can open is an error at once."""
     handle = connection.submit(job("true"))
     link.failures = [PersonNeededError("no login")]
@@ -114,7 +51,7 @@ def test_waiting_ends_where_a_person_is_needed(connection: Connection, link: Bre
         handle.wait()
 
 
-def test_waiting_gives_up_on_time_also_in_an_outage(connection: Connection, link: Breaking) -> None:
+def test_waiting_gives_up_on_time_also_in_an_outage(connection: Connection, link: Link) -> None:
     """The timeout holds while the site is away."""
     handle = connection.submit(job("true"))
     link.failures = [NotSentError("refused")] * 1000
