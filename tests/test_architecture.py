@@ -43,6 +43,7 @@ PURE = {
     "jobs.secrets",
     "jobs.spec",
     "jobs.values",
+    "lakehouse.names",
     "lakehouse.relocate",
     "manifest",
     "privacy.gate",

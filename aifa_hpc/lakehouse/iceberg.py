@@ -1,0 +1,241 @@
+"""Iceberg tables through pyiceberg: opens one from any catalog, pins a snapshot, and says which files a query needs."""
+
+from __future__ import annotations
+
+import difflib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aifa_hpc.errors import InputError, SiteError
+from aifa_hpc.lakehouse.names import read_time
+from aifa_hpc.lakehouse.relocate import read_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.table import Table
+
+    from aifa_hpc.lakehouse.names import TableName
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chosen:
+    """A data file that a query needs.
+
+    Attributes:
+        location: Where it is.
+        size: Bytes.
+        rows: As the table says, before any deletes.
+    """
+
+    location: str
+    size: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The files of one snapshot that a query needs.
+
+    Attributes:
+        files: Data files, sorted by location.
+        all_files: How many data files the snapshot has.
+        all_bytes: Bytes of them.
+        all_rows: Rows of them.
+    """
+
+    files: tuple[Chosen, ...]
+    all_files: int
+    all_bytes: int
+    all_rows: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the files that are needed."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the files that are needed."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def avoided(self) -> int:
+        """Bytes that need not be moved."""
+        return self.all_bytes - self.bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinned:
+    """A table at one snapshot, whatever is committed to it meanwhile.
+
+    Attributes:
+        name: As the user wrote it.
+        table: pyiceberg's.
+        snapshot_id: The snapshot.
+    """
+
+    name: TableName
+    table: Table
+    snapshot_id: int
+
+    def read(self, location: str) -> bytes:
+        """All bytes of a file of the table, with the table's own credentials.
+
+        Raises:
+            InputError: It is gone.
+            SiteError: It cannot be read.
+        """
+        with _told(self.name, f"read {location}"), self.table.io.new_input(location).open() as stream:
+            return stream.read()
+
+    def metadata(self) -> dict[str, Any]:
+        """The table's metadata as it is written; errors as :meth:`read`."""
+        return read_metadata(self.read(self.table.metadata_location), self.table.metadata_location)
+
+    def select(self, *, where: str = "", columns: Sequence[str] = ()) -> Selection:
+        """The data files that may hold what is asked for, by partitions and the statistics of files.
+
+        Args:
+            where: A row filter as pyiceberg reads it: ``label = 3 and day >= '2026-01-01'``.
+            columns: Names that must exist; which columns are moved is decided by the mode of staging.
+
+        Raises:
+            InputError: A column does not exist, or the filter is none.
+            SiteError: The table's files cannot be read.
+        """
+        schema = self.table.scan(snapshot_id=self.snapshot_id).projection()
+        known = [schema.find_column_name(number) or "" for number in schema.field_ids]
+        for column in columns:
+            if column not in known:
+                near = difflib.get_close_matches(column, known, 1)
+                raise InputError(
+                    f"{self.name} has no column {column!r} at snapshot {self.snapshot_id}.",
+                    hint=f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}.",
+                )
+        found = self._plan(where)
+        whole = self._plan("") if where else found
+        return Selection(
+            files=found,
+            all_files=len(whole),
+            all_bytes=sum(file.size for file in whole),
+            all_rows=sum(file.rows for file in whole),
+        )
+
+    def _plan(self, where: str) -> tuple[Chosen, ...]:
+        with _told(self.name, f"plan {where!r}" if where else "plan"):
+            scan = self.table.scan(snapshot_id=self.snapshot_id)
+            chosen = scan.filter(_filter(where)) if where else scan
+            files = {task.file.file_path: task.file for task in chosen.plan_files()}
+        return tuple(
+            Chosen(location=location, size=files[location].file_size_in_bytes, rows=files[location].record_count)
+            for location in sorted(files)
+        )
+
+
+def open_table(name: TableName) -> Pinned:
+    """Opens a table and pins the snapshot that was meant.
+
+    Raises:
+        InputError: No such catalog, table, tag or snapshot, or the table has none.
+        SiteError: The catalog does not answer.
+    """
+    from pyiceberg.catalog import load_catalog  # noqa: PLC0415 - heavy, and only here
+    from pyiceberg.table import StaticTable  # noqa: PLC0415
+
+    with _told(name, "open"):
+        table = (
+            load_catalog(name.catalog).load_table(name.table) if name.catalog else StaticTable.from_metadata(name.table)
+        )
+    return Pinned(name=name, table=table, snapshot_id=_pin(name, table))
+
+
+def _pin(name: TableName, table: Table) -> int:
+    if not name.when:
+        current = table.current_snapshot()
+        if current is None:
+            raise InputError(f"{name} has no snapshot: nothing was ever written to it.")
+        return current.snapshot_id
+    refs = table.refs()
+    if name.when in refs:
+        return refs[name.when].snapshot_id
+    if name.when.isascii() and name.when.isdigit():
+        return _existing(name, table, int(name.when))
+    time = read_time(name.when)
+    if time is None:
+        near = difflib.get_close_matches(name.when, refs, 1)
+        known = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(sorted(refs)) or 'neither'}."
+        raise InputError(f"{name}: there is no tag or branch {name.when!r}, and it is no time.", hint=known)
+    found = table.snapshot_as_of_timestamp(int(time.timestamp() * 1000))
+    if found is None:
+        first = min((one.timestamp_ms for one in table.snapshots()), default=None)
+        raise InputError(
+            f"{name} had no snapshot at {time.isoformat()} that is still kept.",
+            hint="It is empty." if first is None else f"Its oldest one is of {_iso(first)}.",
+        )
+    return found.snapshot_id
+
+
+def _existing(name: TableName, table: Table, snapshot_id: int) -> int:
+    known = [one.snapshot_id for one in table.snapshots()]
+    if snapshot_id not in known:
+        latest = ", ".join(map(str, known[-_SHOWN:])) or "none"
+        raise InputError(
+            f"{name}: there is no snapshot {snapshot_id}: it never was, or it has expired.",
+            hint=f"The latest ones are {latest}.",
+        )
+    return snapshot_id
+
+
+def _filter(where: str) -> BooleanExpression:
+    from pyiceberg.expressions.parser import parse  # noqa: PLC0415 - heavy, and only here
+    from pyparsing import ParseException  # noqa: PLC0415 - comes with pyiceberg
+
+    try:
+        return parse(where)
+    except ParseException as error:
+        raise InputError(
+            f"the filter {where!r} cannot be read from character {error.loc + 1} on.",
+            hint="Write it like: label = 3 and day >= '2026-01-01' or name in ('a', 'b') or score is not null.",
+        ) from error
+
+
+def _iso(milliseconds: int) -> str:
+    import datetime  # noqa: PLC0415 - only in an error
+
+    return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def _told(name: TableName, doing: str) -> Iterator[None]:
+    """What pyiceberg raises, as whose fault it is."""
+    from pyiceberg import exceptions  # noqa: PLC0415 - heavy, and only here
+
+    missing = (
+        exceptions.NoSuchTableError,
+        exceptions.NoSuchNamespaceError,
+        exceptions.NoSuchIcebergTableError,
+        exceptions.NoSuchIdentifierError,
+    )
+    try:
+        yield
+    except missing as error:
+        raise InputError(f"{name}: the catalog has no such table: {error}.") from error
+    except exceptions.NotInstalledError as error:
+        raise InputError(f"{name}: {error}", hint="Install that beside aifa_hpc.") from error
+    except FileNotFoundError as error:
+        raise InputError(
+            f"cannot {doing} for {name}: the file is gone: {error}.",
+            hint="The snapshot may have expired meanwhile: name a newer one, or tag the one you need.",
+        ) from error
+    except InputError:
+        raise
+    except (ValueError, TypeError) as error:
+        hint = "pyiceberg finds catalogs in ~/.pyiceberg.yaml and in PYICEBERG_CATALOG__NAME__URI."
+        raise InputError(f"cannot {doing} for {name}: {error}.", hint=hint if doing == "open" else "") from error
+    except Exception as error:  # each kind of catalog and of storage has errors of its own
+        raise SiteError(f"cannot {doing} for {name}: {type(error).__name__}: {error}") from error
