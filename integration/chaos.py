@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aifa_hpc.cluster import Cluster as Site
+from aifa_hpc.command import Command
 from aifa_hpc.errors import NotSentError, SubmissionUnknownError
 from aifa_hpc.jobs.spec import Job, Launch, Resources
 from aifa_hpc.sites.load import load_site
@@ -27,6 +28,7 @@ from integration.clusters.control import Cluster
 from integration.conftest import SHAPES, User, make_user
 
 if TYPE_CHECKING:
+    from aifa_hpc.tracker.records import Row
     from aifa_hpc.transport.base import Transport
 
 
@@ -54,13 +56,17 @@ class Victim:
         """The cluster, for its administrator."""
         return Cluster(self.user.machine)
 
-    def job(self, number: int) -> Job:
-        """A job that does nothing, with a name of its own."""
+    def job(self, number: int, *command: str) -> Job:
+        """A job with a name of its own, which does nothing by default."""
         shape = SHAPES[self.user.machine]
         resources = Resources(
             partition=str(shape["partition"]), gpus_per_node=int(str(shape["gpus_per_node"])), time=Walltime(300)
         )
-        return Job(name=f"{self.run}-{number}", resources=resources, launch=Launch(kind="command", command=("true",)))
+        return Job(
+            name=f"{self.run}-{number}",
+            resources=resources,
+            launch=Launch(kind="command", command=command or ("true",)),
+        )
 
     def transport(self) -> Transport:
         """A way to the site; nothing is connected yet."""
@@ -71,13 +77,23 @@ class Victim:
         site = load_site(self.user.site, self.user.home / "config")
         return Connection(Site(site, transport, sleep=lambda _: None), self.store(), sleep=lambda _: None)
 
+    @staticmethod
+    def nothing() -> Command:
+        """A command that does nothing."""
+        return Command(argv=("true",))
+
     def store(self) -> Store:
         """The user's memory of jobs."""
         (self.user.home / "state").mkdir(exist_ok=True)
         return Store(self.user.home / "state" / "jobs.sqlite3")
 
-    def submit(self, number: int) -> str:
-        """Submits until there is a job, as the errors allow it, and returns its id."""
+    def submit(self, number: int, *, logout: bool = True) -> str:
+        """Submits until there is a job, as the errors allow it, and returns its id.
+
+        Args:
+            number: Of the job.
+            logout: The next submission logs in anew.
+        """
         transport = self.transport()
         with self.connection(transport) as connection:
             try:
@@ -91,8 +107,36 @@ class Victim:
                         if found := self._settled(connection, error.token):
                             return found
             finally:
-                if isinstance(transport, OpenSSHTransport):
+                if logout and isinstance(transport, OpenSSHTransport):
                     transport.logout()
+
+    def submit_job(self, job: Job, clock: Clock) -> None:
+        """Submits a job by that clock."""
+        with self.connection(self.transport()) as connection:
+            Poller(connection.cluster, connection.store, clock=clock).submit(job)
+
+    def follow(self, clock: Clock | None = None, *, until: tuple[str, ...] = ()) -> list[str]:
+        """Asks until all jobs are over, or in one of these states once the site was asked; their states."""
+        clock = clock or Clock()
+        deadline = time.monotonic() + 120
+        with self.connection(self.transport()) as connection:
+            poller = Poller(connection.cluster, connection.store, clock=clock)
+            while True:
+                asked = poller.poll()
+                rows = connection.store.rows(self.user.site)
+                states = [row.status.state for row in rows]
+                if all(row.status.over for row in rows) or (asked and set(states) <= set(until)):
+                    return states
+                assert time.monotonic() < deadline, states
+                time.sleep(0.2)
+
+    def rows(self) -> list[Row]:
+        """What the user's store remembers."""
+        store = self.store()
+        try:
+            return store.rows(self.user.site)
+        finally:
+            store.close()
 
     def settle(self, clock: Clock) -> None:
         """Asks what became of everything that is not known, as it would be asked at that clock's time."""

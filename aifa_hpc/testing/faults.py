@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
+import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -58,8 +61,22 @@ class Clock:
         self._moved += by
 
 
+def descendants(pid: int) -> list[int]:
+    """Process ids of what a process started, and of what those did, children last (Linux)."""
+    found = [pid]
+    for one in found:
+        with contextlib.suppress(OSError):
+            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text("ascii").split())
+    return found[1:]
+
+
 def kill_after(
-    argv: Sequence[str], seconds: float, *, env: Mapping[str, str] | None = None, ready: bytes = b""
+    argv: Sequence[str],
+    seconds: float,
+    *,
+    env: Mapping[str, str] | None = None,
+    ready: bytes = b"",
+    children: bool = False,
 ) -> int | None:
     """Starts a program and ends it with SIGKILL, so that nothing of its own runs any more.
 
@@ -68,6 +85,7 @@ def kill_after(
         seconds: Its life, from the moment it is ready.
         env: Its environment.
         ready: A line it prints when it begins its work; empty counts from its start.
+        children: What it started ends with it, as when a machine loses its power.
 
     Returns:
         Its exit code where it was quicker, else ``None``.
@@ -88,7 +106,10 @@ def kill_after(
             # What it says meanwhile may not stop it.
             process.communicate(timeout=max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            process.kill()
+            victims = descendants(process.pid) if children else []
+            for pid in (process.pid, *victims):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.communicate()
             return None
         return process.returncode

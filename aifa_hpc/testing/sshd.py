@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aifa_hpc.testing.faults import descendants
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -252,14 +254,7 @@ class Sshd:
     def sessions(self) -> list[int]:
         """Process ids of the servers behind open connections, children last."""
         assert self.process is not None
-        found = [self.process.pid]
-        for pid in found:
-            with contextlib.suppress(OSError):
-                for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-                    with contextlib.suppress(OSError):
-                        if Path(f"/proc/{child}/comm").read_text().startswith("sshd"):
-                            found.append(int(child))
-        return found[1:]
+        return [pid for pid in descendants(self.process.pid) if _program(pid).startswith("sshd")]
 
     def drop_connections(self) -> None:
         """Kills the servers behind open connections; the listener stays."""
@@ -274,6 +269,13 @@ class Sshd:
     def attempts(self) -> int:
         """Connections that were opened so far, whatever became of them."""
         return sum(line.startswith("Connection from ") for line in self.log.read_text().splitlines())
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text("utf-8")
+    except OSError:
+        return ""
 
 
 def free_port() -> int:
