@@ -30,6 +30,7 @@ LAYER = {part: row for row, parts in enumerate(ROWS) for part in parts}
 PURE = {
     "command",
     "errors",
+    "executor.flows",
     "jobs.check",
     "jobs.decode",
     "jobs.feature_check",
