@@ -69,6 +69,7 @@ class Access(Table, frozen=True, kw_only=True):
         transport: How commands travel.
         mfa: Whether the site asks this user for a second factor, where that differs from the profile.
         workdir: Absolute folder on the site for job folders and receipts; may hold ``{account}`` and ``{user}``.
+        default_class: Class of the data that goes there, where a copy states none.
         budget: For each account, what it was granted, by unit (``GPU-h``, ``core-h``); reports compare it with jobs.
     """
 
@@ -81,6 +82,7 @@ class Access(Table, frozen=True, kw_only=True):
     transport: TransportKind = "openssh"
     mfa: bool | None = None
     workdir: str = ""
+    default_class: Literal["", "open", "internal"] = ""
     budget: dict[str, dict[str, Units]] = msgspec.field(default_factory=dict)
 
 

@@ -246,8 +246,10 @@ class Copying:
             published=now.isoformat(timespec="seconds"),
         )
         manifest = merge(self._old, self._entries.values(), data_set, gone=gone)
+        data = "".join(write_manifest(manifest)).encode("ascii")
+        self._ledger.manifests.keep(self._route.place, data)
         if manifest is not self._old:
-            store_bytes(self._destination, self._route.manifest, "".join(write_manifest(manifest)).encode("ascii"))
+            store_bytes(self._destination, self._route.manifest, data)
             self._destination.settle([""])
         return manifest
 

@@ -143,8 +143,7 @@ def copy(
             if plan is not None:
                 plan = require_reality(plan, route, ledger)
             else:
-                only = None if repair is None or route.only else repair.keys()
-                plan = plan_copy(route, ledger=ledger, progress=progress, recheck=recheck, delete=delete, only=only)
+                plan = plan_copy(route, ledger=ledger, progress=progress, recheck=recheck, delete=delete, repair=repair)
                 _require_all(repair or {}, plan, route)
             remember(plan)
             work = Copying(

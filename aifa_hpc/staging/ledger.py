@@ -14,7 +14,7 @@ On disk::
 ``content`` is a cache: a file whose pin is unchanged has those digests. ``unfinished`` names partial files before they
 are created, ``part`` lists what was acknowledged as durable. None of it is needed for correctness: without it files are
 hashed again where they lie, and only what is missing is sent. So a ledger that is damaged is put aside; one on a full
-disk is not damaged, and is an error. ``copy`` is the last copy to each place, for people.
+disk is not damaged, and is an error. ``copy`` is the last copy from each source to each place.
 
 No WAL, which needs shared memory that network file systems lack; acknowledgements are committed in batches, because a
 lost one costs the hashing of one part. Two copies to one place at a time are refused by a row with the holder's
@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from aifa_hpc.errors import InputError, TransferError
+from aifa_hpc.staging.kept import Kept
 from aifa_hpc.staging.model import PartSum
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ MIGRATIONS = (
     """,
     """
     CREATE TABLE copy (
-        place TEXT PRIMARY KEY, source TEXT NOT NULL, destination TEXT NOT NULL, begun REAL NOT NULL, ended REAL,
-        files INTEGER NOT NULL, bytes INTEGER NOT NULL, problem TEXT NOT NULL
+        place TEXT NOT NULL, source TEXT NOT NULL, destination TEXT NOT NULL, begun REAL NOT NULL, ended REAL,
+        files INTEGER NOT NULL, bytes INTEGER NOT NULL, problem TEXT NOT NULL, PRIMARY KEY (place, source)
     ) WITHOUT ROWID;
     """,
 )
@@ -92,7 +93,7 @@ class Unfinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remembered:
-    """The last copy to a place.
+    """The last copy from a source to a place.
 
     Attributes:
         place: The destination, as :meth:`Ledger.hold` names it.
@@ -127,6 +128,7 @@ class Ledger:
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
+        self.manifests = Kept(path.with_name("manifests"))
         self._clock = clock
         self._lock = threading.RLock()
         self._open = 0
@@ -235,7 +237,7 @@ class Ledger:
         return row[0] if row is not None and row[1] and row[1] == _started(row[0]) else 0
 
     def note_copy(self, known: Remembered) -> None:
-        """The copy to a place began, or ended; committed at once."""
+        """A copy began, or ended; committed at once."""
         self._write(
             "INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             known.place, known.source, known.destination, known.begun, known.ended, known.files, known.bytes,
@@ -244,7 +246,7 @@ class Ledger:
         self.flush()
 
     def copies(self) -> list[Remembered]:
-        """The last copy to each place, the newest first."""
+        """The last copy from each source to each place, the newest first."""
         with self._told():
             rows = self._base.execute("SELECT * FROM copy ORDER BY begun DESC").fetchall()
         return [

@@ -21,7 +21,7 @@ from aifa_hpc.staging.plan import (
 from aifa_hpc.units import show_size
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from aifa_hpc.manifest import Entry, Manifest
     from aifa_hpc.staging.endpoints.base import Endpoint
@@ -44,7 +44,7 @@ def plan_copy(
     progress: Progress,
     recheck: bool = False,
     delete: bool = False,
-    only: Collection[str] | None = None,
+    repair: Mapping[str, Entry] | None = None,
 ) -> Plan:
     """Lists both sides and decides; compares by hash what sizes alone do not settle.
 
@@ -54,7 +54,7 @@ def plan_copy(
         progress: Told of comparisons.
         recheck: Do not believe what ledger and manifest say of the destination.
         delete: Plan to delete what an earlier copy from this source made and the source no longer has.
-        only: Paths of the source, where not all of it is meant.
+        repair: What files must hold, by path at the destination; no others are meant.
 
     Raises:
         InputError: Something is in the way, or ``delete`` is asked of a single file or an empty source.
@@ -62,8 +62,8 @@ def plan_copy(
     """
     source, destination = route.source, route.destination
     names = {route.only: route.name} if route.only else {}
-    if route.only or only is not None:
-        files = list(stat(source, [route.only] if route.only else sorted(only or ())))
+    if route.only or repair is not None:
+        files = list(stat(source, [route.only] if route.only else sorted(repair or ())))
     else:
         files = list(source.scan())
     there = {
@@ -71,11 +71,17 @@ def plan_copy(
         for found in stat(destination, [names.get(file.path, file.path) for file in files if file.size >= 0])
     }
     manifest = published(route)
+    here_known = known_here(files, ledger.content(source.identity))
+    for file in files if repair is not None else ():
+        # Not believed: what is sent must have these digests, or is not published.
+        entry = repair.get(names.get(file.path, file.path)) if repair is not None else None
+        if entry is not None and entry.size == file.size:
+            here_known[file.path] = entry.all_blocks
     plan = make_plan(
         files,
         names=names,
         there=there,
-        here_known=known_here(files, ledger.content(source.identity)),
+        here_known=here_known,
         there_known={} if recheck else known_there(there, ledger.content(destination.identity), manifest),
     )
     doubtful = plan.of(Verdict.COMPARE)

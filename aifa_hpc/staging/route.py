@@ -10,6 +10,7 @@ from aifa_hpc.manifest import manifest_name
 
 if TYPE_CHECKING:
     from aifa_hpc.staging.endpoints.base import Endpoint
+    from aifa_hpc.staging.kept import Kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,16 +84,44 @@ def make_route(source: Endpoint, destination: Endpoint) -> Route:
     return route
 
 
-def manifest_of(place: Endpoint) -> tuple[Endpoint, str]:
-    """The folder with the data of a finished copy, and the name of its manifest there.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """What a finished copy left.
+
+    Attributes:
+        folder: The folder with the data.
+        name: Of the one file; empty for all.
+        data: The manifest's bytes.
+        lost: The manifest is no longer there: this is the one kept here.
+    """
+
+    folder: Endpoint
+    name: str
+    data: bytes
+    lost: bool = False
+
+
+def find_manifest(place: Endpoint, kept: Kept | None) -> Published:
+    """The manifest of a finished copy: the one that lies with the data, else the one that was kept here.
 
     Raises:
-        InputError: Nothing is there.
+        InputError: There is none.
     """
     kind = place.kind()
+    found = [(place, "")] if kind != "file" else []
+    if kind != "folder":
+        found.append(place.split())
+    for folder, name in found:
+        data = folder.read_bytes(manifest_name(name))
+        if data is not None:
+            return Published(folder=folder, name=name, data=data)
+    for folder, name in found if kept is not None else ():
+        data = kept.get(f"{folder.identity}/{name}") if kept is not None else None
+        if data is not None:
+            return Published(folder=folder, name=name, data=data, lost=True)
     if kind == "absent":
         raise InputError(f"{place} does not exist: there is nothing to verify.")
-    if kind == "folder":
-        return place, manifest_name()
-    folder, name = place.split()
-    return folder, manifest_name(name)
+    raise InputError(
+        f"there is no manifest {manifest_name(found[0][1])!r} at {found[0][0]}.",
+        hint="It is published at the end of a copy: run the copy again, then verify.",
+    )

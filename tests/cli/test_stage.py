@@ -87,3 +87,94 @@ def _content(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file() and not path.name.startswith(".aifa")
     }
+
+
+def test_a_plan_is_made_looked_at_and_applied(aifa: Aifa, shards: Path, tmp_path: Path) -> None:
+    """Nothing is sent by the plan; applied it sends what it said, and applied again nothing."""
+    away, path = f"local:{tmp_path}/away", str(tmp_path / "plan.json")
+    planned = aifa("stage", "plan", str(shards), away, "-o", path, "--class", "open", "--json")
+    assert (0, False, 3) == (planned.code, (tmp_path / "away").exists(), planned.json["send_files"]), planned.err
+    done, again = (aifa("stage", "apply", path, "--json") for _ in range(2))
+    assert [planned.json["send_bytes"], 0] == [done.json["bytes_sent"], again.json["bytes_sent"]]
+    assert _content(shards) == _content(tmp_path / "away")
+
+
+def test_a_plan_that_no_longer_fits_names_every_file(aifa: Aifa, shards: Path, tmp_path: Path) -> None:
+    """What changed at the source and what appeared at the destination; exit code 2, and nothing is sent."""
+    path = str(tmp_path / "plan.json")
+    aifa("stage", "plan", str(shards), f"local:{tmp_path}/away", "-o", path, "--class", "open")
+    (shards / "a.parquet").write_bytes(b"longer than before" * 10_000)
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "empty.parquet").write_bytes(b"x")
+    ran = aifa("stage", "apply", path)
+    assert 2 == ran.code
+    assert "a.parquet'" in ran.err
+    assert "was not there when the plan was made" in ran.err
+    assert {"empty.parquet": b"x"} == _content(tmp_path / "away")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"aifa_plan": 9}', "nonsense"])
+def test_what_is_no_plan_is_told(aifa: Aifa, tmp_path: Path, text: str) -> None:
+    """By the file's name."""
+    (tmp_path / "plan.json").write_text(text)
+    ran = aifa("stage", "apply", "plan.json")
+    assert (2, True) == (ran.code, "plan.json" in ran.err), ran.err
+
+
+def test_damage_is_repaired_and_loss_is_ensured(aifa: Aifa, shards: Path, tmp_path: Path) -> None:
+    """Verify repairs in place; ensure brings back what was purged, the manifest too, and does nothing twice."""
+    away = f"local:{tmp_path}/away"
+    aifa("stage", "copy", str(shards), away, "--class", "open")
+    (tmp_path / "away" / "a.parquet").write_bytes(b"rotten")
+    mended = aifa("stage", "verify", away, "--repair", "--class", "open", "--json")
+    assert (0, [True, 102_400]) == (mended.code, [mended.json[key] for key in ("ok", "bytes_repaired")]), mended.err
+    for path in sorted((tmp_path / "away").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    manifest = f"{away}/.aifa-manifest.jsonl"
+    ensured = aifa("stage", "ensure", manifest, "--class", "open", "--json")
+    again = aifa("stage", "ensure", manifest, "--class", "open", "--json")
+    assert [(0, 172_400), (0, 0)] == [(ran.code, ran.json["bytes_repaired"]) for ran in (ensured, again)], ensured.err
+    assert 0 == again.json["bytes_hashed"]
+    assert _content(shards) == _content(tmp_path / "away")
+
+
+def test_the_class_may_be_the_sites_own(aifa: Aifa, shards: Path, tmp_path: Path) -> None:
+    """Stated once in sites.toml; one that is none is refused there."""
+    (tmp_path / "config").mkdir()
+    sites = tmp_path / "config" / "sites.toml"
+    sites.write_text('[sites.local]\ndefault_class = "internal"\n')
+    ran = aifa("stage", "copy", str(shards), f"local:{tmp_path}/away")
+    sites.write_text('[sites.local]\ndefault_class = "sensitive"\n')
+    refused = aifa("stage", "copy", str(shards), f"local:{tmp_path}/more")
+    assert (0, 2, True) == (ran.code, refused.code, "default_class" in refused.err), ran.err
+
+
+def test_what_is_gone_at_the_source_is_deleted_when_asked(aifa: Aifa, shards: Path, tmp_path: Path) -> None:
+    """Only what a copy made there, and only with --delete."""
+    away, words = (
+        tmp_path / "away",
+        ("stage", "copy", str(shards), f"local:{tmp_path}/away", "--class", "open", "--json"),
+    )
+    aifa(*words)
+    (away / "mine").write_bytes(b"not staged")
+    (shards / "a.parquet").unlink()
+    kept, deleted = aifa(*words).json, aifa(*words, "--delete").json
+    assert [0, 1] == [kept["files_removed"], deleted["files_removed"]]
+    assert _content(shards) | {"mine": b"not staged"} == _content(away)
+
+
+def test_status_and_gc_tell_of_copies(aifa: Aifa, shards: Path, tmp_path: Path) -> None:
+    """What ended, and what was left; nothing is removed unasked."""
+    away = tmp_path / "away"
+    aifa("stage", "copy", str(shards), f"local:{away}", "--class", "open")
+    left = away / f".big.{'0' * 16}-{'1' * 8}.aifa-part"
+    left.write_bytes(b"x")
+    told = aifa("stage", "status", "--json").json
+    assert [("COMPLETED", 3)] == [(row["state"], row["files"]) for row in told]
+    young, old = (aifa("stage", "gc", f"local:{away}", "--json", *words).json for words in ((), ("--older", "0")))
+    assert [["stays"], ["removable"], True] == [
+        *([row["state"] for row in rows] for rows in (young, old)),
+        left.exists(),
+    ]
+    removed = aifa("stage", "gc", f"local:{away}", "--older", "0", "--remove", "--json").json
+    assert (["removed"], False) == ([row["state"] for row in removed], left.exists())
