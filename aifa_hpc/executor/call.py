@@ -40,7 +40,7 @@ class Call(Future[Any]):
         self.folder = ""
         self._array = False
         self._all: list[Any] | None = None
-        self._state = "SUBMITTING"
+        self._seen = "SUBMITTING"
 
     def __repr__(self) -> str:
         return f"<Call {self.token or 'not submitted yet'} on {self._cluster.site.name}: {self.state}>"
@@ -58,11 +58,11 @@ class Call(Future[Any]):
     @property
     def state(self) -> str:
         """The state of its job as last seen; of an array, of all its tasks together."""
-        return self._state
+        return self._seen
 
     def see(self, state: str) -> None:
         """Remembers the state of its job."""
-        self._state = state
+        self._seen = state
 
     def place(self, token: str, parts: Sequence[Part], *, array: bool) -> None:
         """Says which job it is.
