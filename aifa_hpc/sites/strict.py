@@ -92,8 +92,9 @@ def _unit(kind: type[Any], value: Any) -> Any:
 def _walk(value: object, kind: Any, key: str) -> Iterator[Problem]:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        kind = next(part for part in arguments if part is not type(None))
-        yield from _walk(value, kind, key)
+        if value is not None or type(None) not in arguments:
+            kind = next(part for part in arguments if part is not type(None))
+            yield from _walk(value, kind, key)
     elif isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
         yield from _walk_table(value, kind, f"{key}." if key else "")
     elif origin is dict and isinstance(value, dict):
