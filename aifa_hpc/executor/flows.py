@@ -134,14 +134,18 @@ def drop(bundles: Sequence[str]) -> Flow[None]:
     yield shell(_DROP, *bundles, idempotent=True)
 
 
-def fetch(wanted: Sequence[Wanted]) -> Flow[list[Handed]]:
+def fetch(wanted: Sequence[Wanted], *, most: int = MOST_BYTES) -> Flow[list[Handed]]:
     """Hands over the outcomes that are there, for each call in order.
+
+    Args:
+        wanted: The calls.
+        most: Bytes of an outcome that is read in place.
 
     Raises:
         SiteError: The answer is not whole.
     """
     data = "".join(f"{one.folder}\n{one.index}\n" for one in wanted).encode()
-    completed = yield shell(_FETCH, str(MOST_BYTES), str(_ALL_BYTES), stdin=data, timeout=300.0, idempotent=True)
+    completed = yield shell(_FETCH, str(most), str(_ALL_BYTES), stdin=data, timeout=300.0, idempotent=True)
     found = _read(completed.stdout, len(wanted))
     if found is None:
         raise completed.refusal("the site's answer about results is not whole")
