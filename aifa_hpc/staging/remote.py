@@ -50,9 +50,13 @@ def _source() -> bytes:
     return b"%08d" % len(body) + body
 
 
-def agent_command(python: str) -> Command:
+class NoAgentError(TransferError):
+    """The agent did not start: the far side has no usable Python, or lets nobody run anything."""
+
+
+def agent_command(python: str, *, patience: float = 60.0) -> Command:
     """Starts the agent: tiny words, the source on standard input, nothing from the user's Python environment."""
-    return Command(argv=(python, "-I", "-S", "-c", f"exec({_BOOT!r})"), stdin=_source())
+    return Command(argv=(python, "-I", "-S", "-c", f"exec({_BOOT!r})"), stdin=_source(), timeout=patience)
 
 
 class Remote:
@@ -63,24 +67,25 @@ class Remote:
         root: The folder all paths are relative to.
         python: The program there.
         place: What messages call it.
+        patience: Seconds until a login that shows no sign of running anything is given up.
 
     Raises:
         TransportError: The machine cannot be reached.
-        TransferError: It has no usable Python.
+        NoAgentError: It has no usable Python.
     """
 
-    def __init__(self, transport: Transport, root: str, *, python: str, place: str) -> None:
+    def __init__(self, transport: Transport, root: str, *, python: str, place: str, patience: float = 60.0) -> None:
         self._place = place
         self._python = python
         self._calls = 0
         self._waiting: set[int] = set()
         self._answers: dict[int, tuple[Kind, dict[str, Any]]] = {}
         try:
-            self._channel: Channel = transport.open(agent_command(python))
+            self._channel: Channel = transport.open(agent_command(python, patience=patience))
         except NotSentError:
             raise
         except OutcomeUnknownError as error:
-            raise TransferError(
+            raise NoAgentError(
                 f"the agent did not start at {place}: {error.message}.", hint=f"{_NO_PYTHON}."
             ) from error
         self._pushed_back = b""
@@ -199,9 +204,9 @@ class Remote:
         self._pushed_back = bytes(heard[begin:])
         _, self.hello = self._frame()
 
-    def _silent(self, heard: bytes) -> TransferError:
+    def _silent(self, heard: bytes) -> NoAgentError:
         said = self._channel.stderr_tail() or heard[-300:].decode("utf-8", "backslashreplace").strip()
-        return TransferError(
+        return NoAgentError(
             f"the agent did not start at {self._place} with {self._python!r}" + (f": {said}." if said else "."),
             hint=f"It needs a way in, and {_NO_PYTHON}; name another one in the site's settings.",
         )

@@ -89,6 +89,14 @@ class Transport(ABC):
             NotSentError: It did not start.
         """
 
+    def subsystem(self, name: str) -> Channel:
+        """Starts a subsystem of the machine (``sftp``), where nobody may run commands.
+
+        Raises:
+            NotSentError: There is no such thing here.
+        """
+        raise NotSentError(f"this way to the machine has no subsystems, and no {name!r}.")
+
     def close(self) -> None:
         """Lets go of connections."""
         return

@@ -71,6 +71,15 @@ class SSHEndpoint(Endpoint):
         """Written with a final ``/``."""
         return self._folder
 
+    def start(self, *, patience: float) -> None:
+        """Starts the agent that answers questions, waiting for its login at most so many seconds.
+
+        Raises:
+            NoAgentError: There is no usable Python, or nobody may run anything.
+            TransportError: The machine cannot be reached.
+        """
+        self._pool.start(self._root, patience)
+
     def kind(self) -> Kind:
         """What is there."""
         with self._remote() as remote:
@@ -213,6 +222,11 @@ class Conversations:
         self._lock = threading.Lock()
         self._control: Remote | None = None
         self._control_lock = threading.RLock()
+
+    def start(self, root: str, patience: float) -> None:
+        """Starts the one for questions."""
+        with self._control_lock:
+            self._control = Remote(self._transport, root, python=self._python, place=self._place, patience=patience)
 
     @contextmanager
     def control(self, root: str) -> Iterator[Remote]:
