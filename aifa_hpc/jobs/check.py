@@ -28,9 +28,16 @@ if TYPE_CHECKING:
     from aifa_hpc.units import Walltime
 
 
-def check(job: Job, site: Site) -> tuple[Problem, ...]:
-    """Everything that is wrong with a job on a site, errors and warnings."""
-    problems = [*_component(job, site, alone=not job.components), *feature_rules(job, site, partition_of(job, site))]
+def check(job: Job, site: Site, *, queue: bool = False) -> tuple[Problem, ...]:
+    """Everything that is wrong with a job on a site, errors and warnings.
+
+    Args:
+        job: The job.
+        site: Where it is to run.
+        queue: It waits here for room, so the limit of submitted jobs is none for it.
+    """
+    problems = [*_component(job, site, alone=not job.components)]
+    problems += feature_rules(job, site, partition_of(job, site), queue=queue)
     for number, component in enumerate(component_jobs(job)):
         found = _component(component, site, alone=False)
         own = [problem for problem in found if problem.key.startswith(("resources.", "launch."))]
@@ -47,14 +54,14 @@ def _component(job: Job, site: Site, *, alone: bool) -> list[Problem]:
     return [*problems, *kind_problems(job), *component_rules(job, alone=alone)]
 
 
-def require(job: Job, site: Site) -> tuple[Problem, ...]:
-    """Refuses a job with problems; returns its warnings.
+def require(job: Job, site: Site, *, queue: bool = False) -> tuple[Problem, ...]:
+    """Refuses a job with problems; returns its warnings. See :func:`check`.
 
     Raises:
         InputError: The site is a draft, or the job has problems; all of them are listed.
     """
     require_open(site)
-    problems = check(job, site)
+    problems = check(job, site, queue=queue)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         name = hide(job.name)

@@ -19,9 +19,10 @@ STEP_KINDS = ("srun", "mpi")
 """Launch kinds that are one step of srun, so that it may span components."""
 
 
-def feature_rules(job: Job, site: Site, partition: Partition | None) -> Iterator[Problem]:
-    """Everything that is wrong with it."""
-    yield from _submitted(job, site, partition)
+def feature_rules(job: Job, site: Site, partition: Partition | None, *, queue: bool = False) -> Iterator[Problem]:
+    """Everything that is wrong with it; a job that waits here for room meets no limit of submitted jobs."""
+    if not queue or job.chain is not None:
+        yield from _submitted(job, site, partition)
     yield from _signal(job)
     yield from _after(job, site)
     if job.chain is not None and job.chain.links(job.resources.time) == 1:
@@ -68,6 +69,17 @@ def _submitted(job: Job, site: Site, partition: Partition | None) -> Iterator[Pr
         count = job.chain.links(job.resources.time)
     else:
         return
+    limit = submit_limit(job, site, partition)
+    if limit is None:
+        return
+    most, owner, fact = limit
+    if count > most:
+        rule = f"{count} {what}, and {owner} lets a user have {most} jobs waiting or running, each of them counted"
+        yield Problem(key=key, value=value, rule=rule, nearest=_nearest(job, most), source=fact.source)
+
+
+def submit_limit(job: Job, site: Site, partition: Partition | None) -> tuple[int, str, Fact] | None:
+    """Most jobs that a user may have waiting or running beside this one, whose limit it is, and its source."""
     qos = site.qos.get(job.resources.qos or site.scheduler.default_qos or "")
     reservation = site.reservations.get(job.resources.reservation)
     limits: list[tuple[int, str, Fact]] = [
@@ -75,12 +87,7 @@ def _submitted(job: Job, site: Site, partition: Partition | None) -> Iterator[Pr
         for owner, name in ((partition, "this partition"), (qos, "the QOS"), (reservation, "the reservation"))
         if owner is not None and owner.max_submitted is not None
     ]
-    if not limits:
-        return
-    most, owner, fact = min(limits, key=lambda entry: entry[0])
-    if count > most:
-        rule = f"{count} {what}, and {owner} lets a user have {most} jobs waiting or running, each of them counted"
-        yield Problem(key=key, value=value, rule=rule, nearest=_nearest(job, most), source=fact.source)
+    return min(limits, key=lambda entry: entry[0], default=None)
 
 
 def _nearest(job: Job, most: int) -> str:

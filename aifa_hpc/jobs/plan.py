@@ -4,7 +4,7 @@
 1000 to 1004 are refused where it is 1001. Such an array becomes chunks, each an array of its own with indices from 0
 and an offset that its script adds. With ``array.limit`` chunks run one after the other, so that the limit holds for all
 of them together. Chunks do not help against a limit of submitted jobs, because every task of every chunk counts: that
-is refused by ``jobs.check``.
+is refused by ``jobs.check``, unless the chunks are submitted one by one as room comes (``tracker.queue``).
 
 **Links.** Each waits for the one before with ``afterany``: a link that reaches its time limit ends as ``TIMEOUT``, and
 one whose node dies as ``NODE_FAIL``, which ``afterok`` would take for the end of everything.
@@ -63,10 +63,17 @@ WHOLE = Part()
 """The only part of a plain job."""
 
 
-def plan(job: Job, site: Site) -> Plan:
-    """The parts of a job on a site."""
+def plan(job: Job, site: Site, *, most: int | None = None) -> Plan:
+    """The parts of a job on a site.
+
+    Args:
+        job: The job.
+        site: Where it is to run.
+        most: Most tasks of one submission, where the site takes only so many at a time.
+    """
     if job.array is not None:
-        return _chunks(job.array.indices, job.array.limit, site.scheduler.max_array_size or DEFAULT_ARRAY_SIZE)
+        size = site.scheduler.max_array_size or DEFAULT_ARRAY_SIZE
+        return _chunks(job.array.indices, job.array.limit, size, most)
     if job.chain is not None:
         links = job.chain.links(job.resources.time)
         return Plan(
@@ -78,14 +85,14 @@ def plan(job: Job, site: Site) -> Plan:
     return Plan(parts=(WHOLE,))
 
 
-def _chunks(indices: Sequence[int], limit: int | None, size: int) -> Plan:
+def _chunks(indices: Sequence[int], limit: int | None, size: int, most: int | None) -> Plan:
     chunks: list[list[int]] = []
     offsets: list[int] = []
-    if indices[-1] < size:
+    if indices[-1] < size and (most is None or len(indices) <= most):
         chunks, offsets = [list(indices)], [0]
     else:
         for index in indices:
-            if not chunks or index - offsets[-1] >= size:
+            if not chunks or index - offsets[-1] >= size or len(chunks[-1]) == most:
                 chunks.append([])
                 offsets.append(index)
             chunks[-1].append(index - offsets[-1])

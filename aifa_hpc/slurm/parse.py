@@ -8,11 +8,16 @@ when it begins with a job id. A line that has the id and not the columns raises 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import ParseError
 from aifa_hpc.slurm.records import ExitStatus, JobRecord, Sentinel
 from aifa_hpc.slurm.states import base_state
 from aifa_hpc.units import parse_walltime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _JOB_ID = re.compile(r"\d+(?:_(?:\d+|\[[\d,\-:%.]+\]))?(?:\+\d+)?", re.ASCII)
 # Eighteen digits fit in 64 bits; Python refuses to read more than 4300.
@@ -38,8 +43,15 @@ def parse_exit(text: str) -> ExitStatus | None:
     return ExitStatus(int(match[1]), int(match[2]))
 
 
-def parse_queue(text: str) -> dict[str, JobRecord]:
+def parse_queue(
+    text: str, *, known: Mapping[str, str] | None = None, same: dict[str, int | None] | None = None
+) -> dict[str, JobRecord]:
     """Output of ``squeue --noheader --format`` with :data:`QUEUE_COLUMNS` joined by ``|``.
+
+    Args:
+        text: What it printed.
+        known: The gist of jobs as it was last time.
+        same: Gets the running time of jobs that are as they were; they are not among the records.
 
     Raises:
         ParseError: A job's line has too few columns.
@@ -47,6 +59,9 @@ def parse_queue(text: str) -> dict[str, JobRecord]:
     records = {}
     for fields in _rows(text, len(QUEUE_COLUMNS), "squeue"):
         job, state, reason, nodes, start, elapsed, name = fields
+        if known and same is not None and known.get(job) == f"{state}|{reason}|{nodes}|{start}":
+            same[job] = _elapsed(elapsed)
+            continue
         waits = base_state(state) == "PENDING"
         records[job] = JobRecord(
             id=job,
@@ -57,21 +72,24 @@ def parse_queue(text: str) -> dict[str, JobRecord]:
             expected_start=_value(start) if waits else "",
             elapsed_seconds=_elapsed(elapsed),
             name=name,
+            gist=f"{state}|{reason}|{nodes}|{start}",
         )
     return records
 
 
 def parse_accounting(text: str) -> dict[str, JobRecord]:
-    """Output of ``sacct -X --parsable2 --noheader`` with :data:`ACCOUNTING_COLUMNS`.
+    """Output of ``sacct -X --duplicates --parsable2 --noheader`` with :data:`ACCOUNTING_COLUMNS`.
 
-    A requeued job has several lines when ``--duplicates`` is given; the last one wins.
+    A job that was put back into the queue has several lines, the oldest first; the record is the last of them, and has
+    the others as its earlier ones.
 
     Raises:
         ParseError: A job's line has too few columns, or a number is none.
     """
-    records = {}
+    records: dict[str, JobRecord] = {}
     for fields in _rows(text, len(ACCOUNTING_COLUMNS), "sacct"):
         job, state, code, nodes, start, end, elapsed, reason, name = fields
+        before = records.get(job)
         records[job] = JobRecord(
             id=job,
             state=base_state(state),
@@ -82,6 +100,7 @@ def parse_accounting(text: str) -> dict[str, JobRecord]:
             elapsed_seconds=int(elapsed) if _NUMBER.fullmatch(elapsed) else None,
             reason=_value(reason),
             name=name,
+            earlier=() if before is None else (*before.earlier, replace(before, earlier=())),
         )
     return records
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,6 +36,8 @@ class JobRecord:
         end: ISO time as printed, empty when not ended.
         elapsed_seconds: Time it has run; ``None`` where the source does not say.
         name: Job name.
+        earlier: Its attempts before this one that went back into the queue, the oldest first, as accounting has them.
+        gist: What the queue says, but for the time that passes: the same again is no news.
     """
 
     id: str
@@ -48,6 +50,8 @@ class JobRecord:
     end: str = ""
     elapsed_seconds: int | None = None
     name: str = ""
+    earlier: tuple[JobRecord, ...] = ()
+    gist: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,12 +77,15 @@ class Answer:
 
     Attributes:
         queue: Records of squeue by job id; ``None`` when it did not answer.
-        accounting: Records of sacct by job id; ``None`` when it did not answer.
-        sentinels: Sentinels by the name of the job folder, which is the token.
+        accounting: Records of sacct by job id; ``None`` when it did not answer. It was not asked about jobs that the
+            queue shows alive.
+        sentinels: Exit records by token, those of an array's tasks by ``TOKEN_INDEX``.
         errors: What the programs that did not answer said, by program name.
+        same: Jobs of which the queue says what it said last time, with the seconds they have run; not in ``queue``.
     """
 
     queue: dict[str, JobRecord] | None
     accounting: dict[str, JobRecord] | None
     sentinels: dict[str, Sentinel]
     errors: dict[str, str]
+    same: dict[str, int | None] = field(default_factory=dict)

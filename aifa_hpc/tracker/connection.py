@@ -19,7 +19,7 @@ from aifa_hpc.tracker.store import Store
 from aifa_hpc.tracker.waiting import TICK_SECONDS, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -117,7 +117,20 @@ class Connection:
             NotSentError: It was not submitted; try again.
             SubmissionUnknownError: It may have been submitted; never submit it again, ``jobs()`` settles it.
         """
-        return JobHandle(self, self._poller.submit(job))
+        return JobHandle(self, self._poller.submitter.submit(job))
+
+    def submit_many(self, jobs: Sequence[Job]) -> list[JobHandle]:
+        """Submits many jobs, each exactly once.
+
+        All for which the site has room are one command, the others are submitted as room comes, by whoever polls. A
+        handle's status tells what became of it; an array of any length is one handle.
+
+        Raises:
+            InputError: Some of them are not legal there; all problems are listed and nothing was sent.
+            SiteError: The site has no place for them; none was submitted.
+            NotSentError: None was submitted; try again.
+        """
+        return [JobHandle(self, row) for row in self._poller.queue.put(jobs)]
 
     def jobs(self, *, active: bool = False) -> list[JobHandle]:
         """The jobs remembered for this site, the oldest first, as they stand in the store."""

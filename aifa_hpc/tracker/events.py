@@ -26,6 +26,7 @@ from aifa_hpc.slurm.states import COMPLETED, QUEUE_ONLY, TERMINAL, is_terminal
 if TYPE_CHECKING:
     from aifa_hpc.slurm.records import Answer, JobRecord, Sentinel
 
+QUEUED = "QUEUED"
 SUBMITTING = "SUBMITTING"
 UNKNOWN = "UNKNOWN"
 REFUSED = "REFUSED"
@@ -50,7 +51,7 @@ class Status:
     """What is known of a job now.
 
     Attributes:
-        state: A Slurm state, or one of ours: SUBMITTING, UNKNOWN, REFUSED, NOT_SENT, LAGGING, LOST.
+        state: A Slurm state, or one of ours: QUEUED, SUBMITTING, UNKNOWN, REFUSED, NOT_SENT, LAGGING, LOST.
         reason: A sentence for a person: why it waits, or why it ended like this.
         exit: Exit status, where known.
         nodes: Host list.

@@ -1,4 +1,4 @@
-"""Brings the store and the site together: one submission, one question for all jobs, and what became of the unknown.
+"""One question for all jobs of a site, what follows from the answer, and what became of the unknown.
 
 Nobody owns the poll: whoever wants to know asks, if nobody else did within the site's polite interval, and writes the
 answer down for all.
@@ -6,49 +6,29 @@ answer down for all.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import logging
-import secrets
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from aifa_hpc.errors import AifaError, InputError, NotSentError, SiteError, SubmissionUnknownError
-from aifa_hpc.jobs.plan import plan
-from aifa_hpc.slurm.submission import SUBMIT_TIMEOUT, Ticket
+from aifa_hpc.slurm.submission import Ticket
+from aifa_hpc.tracker.asking import Asking
+from aifa_hpc.tracker.attempts import lost_attempt, past_attempts, with_attempts
 from aifa_hpc.tracker.events import NOT_SENT, REFUSED, SUBMITTING, UNKNOWN, Status, merge
-from aifa_hpc.tracker.groups import resolve, whole
-from aifa_hpc.tracker.schedule import interval
+from aifa_hpc.tracker.queue import ORPHANED, Queue
+from aifa_hpc.tracker.schedule import interval, window
+from aifa_hpc.tracker.submitter import Submitter, new_token
 from aifa_hpc.tracker.tasks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aifa_hpc.cluster import Cluster
-    from aifa_hpc.jobs.plan import Part
-    from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.slurm.records import Answer
+    from aifa_hpc.slurm.submission import Outcome
+    from aifa_hpc.tracker.asking import Pulse
     from aifa_hpc.tracker.store import Row, Store
 
 logger = logging.getLogger(__name__)
-
-_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, 0 or 1: people read tokens to each other
-_TOKEN_LENGTH = 12  # 60 bits
-
-_ORPHANED = datetime.timedelta(seconds=2 * SUBMIT_TIMEOUT)
-"""Age at which a row that is still SUBMITTING was left behind by a process that died."""
-
-_OUTCOMES: dict[type[BaseException], str] = {
-    SiteError: REFUSED,
-    NotSentError: NOT_SENT,
-    SubmissionUnknownError: UNKNOWN,
-    KeyboardInterrupt: UNKNOWN,
-}
-
-
-def new_token() -> str:
-    """A token nobody guesses and nobody else has."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(_TOKEN_LENGTH))
 
 
 def utc_now() -> datetime.datetime:
@@ -57,13 +37,17 @@ def utc_now() -> datetime.datetime:
 
 
 class Poller:
-    """Submits and follows the jobs of one site.
+    """Follows the jobs of one site.
 
     Args:
         cluster: The site.
         store: Where jobs are remembered.
         clock: Gives the time, aware.
         token: Makes a token.
+
+    Attributes:
+        submitter: Submits single jobs.
+        queue: Submits many, and keeps those for which there is no room yet.
     """
 
     def __init__(
@@ -77,117 +61,97 @@ class Poller:
         self._cluster = cluster
         self._store = store
         self._clock = clock
-        self._token = token
         self._site = cluster.site.name
-
-    def submit(self, job: Job) -> Row:
-        """Writes the intent down, submits, and writes the outcome down; each part of a job in order, exactly once.
-
-        Raises:
-            InputError: The job is not legal there; nothing was sent or remembered.
-            SiteError: The site refused it.
-            NotSentError: It was not submitted.
-            SubmissionUnknownError: It may have been, or its id could not be written down; polling settles it.
-        """
-        if job.after is not None:
-            job = msgspec.structs.replace(job, after=resolve(job.after, self._parts))
-        parts = plan(job, self._cluster.site).parts
-        tokens = [self._token() for _ in parts]
-        rows: list[Row] = []
-        for part, token in zip(parts, tokens, strict=True):
-            after = () if part.after is None else (str(rows[part.after].job_id),)
-            try:
-                ticket, script = self._cluster.prepare(job, token, part, tokens=tokens, after=after)
-                rows.append(self._submit(job, ticket, script, part, tokens[0]))
-            except (AifaError, KeyboardInterrupt) as error:
-                if rows and isinstance(error, AifaError):
-                    ids = ", ".join(str(row.job_id) for row in rows)
-                    exist = f"Parts 1 to {len(rows)} of {len(parts)} exist: {ids}."
-                    error.hint = f"{error.hint} {exist} `aifa cancel {rows[0].job_id}` cancels them.".strip()
-                raise
-        return whole(rows)
-
-    def _parts(self, token: str) -> list[Row]:
-        return self._store.parts(self._store.find(token, self._site).token)
-
-    def _submit(self, job: Job, ticket: Ticket, script: str, part: Part, first: str) -> Row:
-        row = self._store.intend(
-            token=ticket.token,
-            site=self._site,
-            name=job.name,
-            folder=ticket.folder,
-            now=self._clock(),
-            part_of=first if part.of > 1 else "",
-            tasks=part.tasks,
-            run=job.env.get("MLFLOW_RUN_ID", ""),
-        )
-        try:
-            job_id = self._cluster.submit(ticket, script)
-        except (SiteError, NotSentError, SubmissionUnknownError, KeyboardInterrupt) as error:
-            state = next(state for kind, state in _OUTCOMES.items() if isinstance(error, kind))
-            # If even this cannot be written, the row stays SUBMITTING and is settled when it is old.
-            with contextlib.suppress(InputError):
-                self._settle(row, state, error.message if isinstance(error, AifaError) else "interrupted here")
-            raise
-        try:
-            return self._submitted(row, job_id)
-        except InputError as error:
-            raise SubmissionUnknownError(
-                f"job {job_id} was submitted to {self._site}, but that could not be written down: {error}",
-                token=row.token,
-                hint="Do not submit it again: `aifa jobs` finds it once the file can be written.",
-            ) from error
+        self._asking = Asking(store, self._site)
+        self.submitter = Submitter(cluster, store, clock=clock, token=token)
+        self.queue = Queue(cluster, store, self.submitter, clock=clock, token=token)
 
     def poll(self) -> bool:
         """Asks about every job that is not over, unless somebody asked just now; returns whether it asked.
+
+        What was submitted with an unknown outcome is looked for, and jobs that wait here are submitted as room comes.
 
         Raises:
             TransportError: The site cannot be reached; nothing changed.
             SiteError: Its answer cannot be read; nothing changed.
         """
-        rows = self._store.rows(self._site, active=True)
-        if not rows or not self._store.claim_question(self._site, now=self._clock(), floor=self.seconds(rows)):
+        began, pulse = self._clock(), self._asking.pulse()
+        if pulse is None or not self._store.claim_question(self._site, now=began, floor=self.seconds(pulse)):
             return False
-        rows = [self._resolve(row) if row.job_id is None else row for row in rows]
-        known = [row for row in rows if row.job_id is not None and not row.status.over]
-        if known:
-            oldest = min(row.created_at for row in known) - datetime.timedelta(days=1)  # clocks and zones differ
-            ids = sorted({row.job_id for row in known if row.job_id is not None})
-            answer = self._cluster.ask(ids, [row.folder for row in known], since=oldest.strftime("%Y-%m-%dT%H:%M:%S"))
-            answer = gather(answer, {row.job_id: row.tasks for row in known if row.job_id is not None})
+        self.settle([row for row in self._store.unsettled(self._site) if self._is_left(row)])
+        if subjects := self._asking.subjects():
+            asked = self._clock()
+            answer = self._cluster.ask(subjects, since=window(pulse.oldest))
             now = self._clock()
-            self._store.answered(self._site, now=now)
-            for row in known:
-                assert row.job_id is not None
-                status = merge(row.status, answer, row.job_id, row.token, now)
-                if status != row.status:
-                    self._store.update(row.token, status, now=now)
+            with self._store.together():
+                self._store.answered(self._site, now=now)
+                self._asking.took(max(0.0, (now - asked).total_seconds()))
+                self._asking.passed(answer.same)
+                arrays = [subject for subject in subjects if subject.tasks]
+                answer = gather(answer, arrays)
+                news = (subject.id for subject in subjects if subject.id not in answer.same)
+                rows = self._store.numbered(self._site, news)
+                self._asking.saw([(row, self._learn(row, answer, now)) for row in rows])
+        self.queue.feed()
         return True
 
-    def seconds(self, rows: list[Row]) -> float:
-        """The interval that these jobs deserve now."""
-        site_seconds = self._cluster.site.scheduler.poll_seconds
-        ages = [(self._clock() - row.changed_at).total_seconds() for row in rows]
-        return interval(max(0.0, min(ages, default=0.0)), site_seconds)
+    def seconds(self, pulse: Pulse) -> float:
+        """The interval that the jobs of a site deserve now."""
+        age = max(0.0, (self._clock() - pulse.youngest).total_seconds())
+        return max(pulse.floor, interval(age, self._cluster.site.scheduler.poll_seconds))
 
-    def _submitted(self, row: Row, job_id: str) -> Row:
-        return self._store.update(row.token, Status(state="PENDING"), now=self._clock(), job_id=job_id)
+    def _learn(self, row: Row, answer: Answer, now: datetime.datetime) -> str:
+        """Writes down what follows for one job; returns what the queue said of it, when the same again is no news."""
+        assert row.job_id is not None
+        status = merge(row.status, answer, row.job_id, row.token, now)
+        queued = (answer.queue or {}).get(row.job_id)
+        accounted = (answer.accounting or {}).get(row.job_id)
+        past = self._store.past_attempts(row.token)
+        if accounted is not None:
+            found = past_attempts(accounted, alive=status.proof == "squeue" and not status.over)
+        elif status.proof == "squeue":
+            lost = lost_attempt(row.status, status, row.job_id, len(past) + 1)
+            found = (lost,) if lost else ()
+        else:
+            found = ()
+        if found and found != tuple(past):
+            past = [one for one in past if accounted is None or one.job_id not in {new.job_id for new in found}]
+            past += found
+            self._store.keep_attempts(row.token, past)
+        status = with_attempts(status, past)
+        if status != row.status:
+            self._store.update(row.token, status, now=now)
+        plain = not row.tasks and accounted is None and status.proof == "squeue"
+        return queued.gist if queued is not None and plain else ""
 
-    def _settle(self, row: Row, state: str, reason: str) -> Row:
-        return self._store.update(row.token, Status(state=state, reason=reason), now=self._clock())
+    def _is_left(self, row: Row) -> bool:
+        """Whether nobody is at a submission that never got an id."""
+        return row.status.state == UNKNOWN or (
+            row.status.state == SUBMITTING and self._clock() - row.changed_at >= ORPHANED
+        )
 
-    def _resolve(self, row: Row) -> Row:
-        """Finds the id of a submission that never got one."""
-        if row.status.state == SUBMITTING and self._clock() - row.created_at < _ORPHANED:
-            return row  # somebody is at it
-        ticket = Ticket(token=row.token, name=f"{row.name}.{row.token}", jobs=row.folder.rpartition("/")[0])
-        try:
-            job_id = self._cluster.look_up(ticket)
-        except SubmissionUnknownError as error:
-            return self._settle(row, UNKNOWN, error.message)
-        except SiteError as error:
-            return self._settle(row, REFUSED, error.message)
-        if job_id is None:
-            return self._settle(row, NOT_SENT, "it never reached the site")
-        logger.info("job %s of %s was submitted after all: %s", row.name, self._site, job_id)
-        return self._submitted(row, job_id)
+    def settle(self, rows: list[Row]) -> list[Row]:
+        """Finds out what became of submissions that never got an id, in one command for each folder of job folders.
+
+        What never began is fenced off: it is not submitted and never will be. Jobs that wait here are not asked about:
+        they are sent again.
+        """
+        settled = []
+        places: dict[str, list[Row]] = {}
+        for row in rows:
+            places.setdefault(row.folder.rpartition("/")[0], []).append(row)
+        for jobs, found in places.items():
+            tickets = [Ticket(token=row.token, name=f"{row.name}.{row.token}", jobs=jobs) for row in found]
+            for row, outcome in zip(found, self._cluster.look_up_many(tickets), strict=True):
+                settled.append(self._settle(row, outcome))
+        return settled
+
+    def _settle(self, row: Row, outcome: Outcome) -> Row:
+        if outcome.kind == "submitted":
+            logger.info("job %s of %s was submitted after all: %s", row.name, self._site, outcome.job_id)
+        status = {
+            "submitted": Status(state="PENDING"),
+            "refused": Status(state=REFUSED, reason=f"sbatch refused the job: {outcome.words}"),
+            "unsent": Status(state=NOT_SENT, reason="it never reached the site, and is fenced off there"),
+        }.get(outcome.kind, Status(state=UNKNOWN, reason=f"its answer was lost, and {outcome.words}"))
+        return self._store.update(row.token, status, now=self._clock(), job_id=outcome.job_id or None)

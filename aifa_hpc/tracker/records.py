@@ -36,7 +36,6 @@ class Row:
         limit_seconds: Walltime asked for.
         rate: Billed units per hour while all of this submission runs; ``None`` when nobody knows.
         unit: What the rate counts, as ``jobs.quote`` says it: ``GPU-h`` or ``core-h``.
-        submitted: When Slurm queued the present attempt, as Slurm prints it: another time is another attempt.
         log_file: Where an adopted job writes; empty for one with a folder.
         run: Id of the experiment's run that the job logs to, its ``MLFLOW_RUN_ID``; empty when it has none.
     """
@@ -57,7 +56,6 @@ class Row:
     limit_seconds: int | None = None
     rate: float | None = None
     unit: str = ""
-    submitted: str = ""
     log_file: str = ""
     run: str = ""
 
@@ -166,7 +164,6 @@ def row_of(row: sqlite3.Row) -> Row:
         limit_seconds=row["limit_seconds"],
         rate=row["rate"],
         unit=row["unit"],
-        submitted=row["submitted"],
         log_file=row["log_file"],
         run=row["run"],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 FIRST_SECONDS = 2.0
 """Delay before a young job is asked about again; short failures show within seconds."""
 
@@ -25,3 +27,11 @@ def outage_seconds(failures: int) -> float:
     Sites block addresses that connect too often, and an outage of hours is not shortened by asking.
     """
     return min(300.0, 2.5 * 2.0 ** min(failures, 10))
+
+
+def window(oldest: datetime.datetime) -> str:
+    """``sacct --starttime`` for jobs of which the oldest is so old; without one it forgets what ended before midnight.
+
+    A day earlier than that, because clocks and time zones differ.
+    """
+    return (oldest - datetime.timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S")

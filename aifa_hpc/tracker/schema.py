@@ -7,7 +7,7 @@ A step and its number are written in one transaction. A file from a newer versio
     events    every change of a state, in order; never changed, so that readers may come back for more
     cursors   how far each reader of events has come
     queued    scripts of submissions that wait here for room under the site's limit
-    asked     when a site was asked last, and when it last answered
+    asked     when a site was asked last, when it last answered, and how long that took
     budgets   what is left of a site's patience, shared by all processes
 """
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from aifa_hpc.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 MIGRATIONS = (
@@ -59,7 +59,6 @@ MIGRATIONS = (
     ALTER TABLE jobs ADD COLUMN limit_seconds INTEGER;
     ALTER TABLE jobs ADD COLUMN rate REAL;
     ALTER TABLE jobs ADD COLUMN unit TEXT NOT NULL DEFAULT '';
-    ALTER TABLE jobs ADD COLUMN submitted TEXT NOT NULL DEFAULT '';
     ALTER TABLE jobs ADD COLUMN log_file TEXT NOT NULL DEFAULT '';
     CREATE INDEX jobs_by_part ON jobs (part_of);
     CREATE TABLE attempts (
@@ -104,6 +103,10 @@ MIGRATIONS = (
     """
     ALTER TABLE asked ADD COLUMN answered TEXT NOT NULL DEFAULT '';
     ALTER TABLE jobs ADD COLUMN run TEXT NOT NULL DEFAULT '';
+    """,
+    """
+    ALTER TABLE jobs ADD COLUMN seen TEXT NOT NULL DEFAULT '';
+    ALTER TABLE asked ADD COLUMN took REAL NOT NULL DEFAULT 0;
     """,
 )
 
@@ -156,6 +159,11 @@ class Database:
         """One statement; writes belong inside :meth:`writing`."""
         with self._explained():
             return self._db.execute(query, values)
+
+    def execute_many(self, query: str, values: Iterable[tuple[Any, ...]]) -> None:
+        """One statement for each of the values, inside :meth:`writing`."""
+        with self._explained():
+            self._db.executemany(query, values)
 
     def select(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """All rows of a question."""

@@ -44,6 +44,11 @@ class Store:
         self._db = Database(path)
 
     @property
+    def database(self) -> Database:
+        """The file, for what has tables of its own in it."""
+        return self._db
+
+    @property
     def path(self) -> Path:
         """The file; another thread opens it anew."""
         return self._db.path
@@ -73,15 +78,16 @@ class Store:
         rate: float | None = None,
         unit: str = "",
         run: str = "",
+        status: Status | None = None,
     ) -> Row:
-        """Writes down that a job is about to be submitted."""
+        """Writes down that a job is about to be submitted, or waits here when it has another status."""
         row = Row(
             token=token,
             site=site,
             name=name,
             job_id=None,
             folder=folder,
-            status=Status(state=SUBMITTING, reason=_SUBMITTING_REASON),
+            status=status or Status(state=SUBMITTING, reason=_SUBMITTING_REASON),
             created_at=now,
             changed_at=now,
             part_of=part_of,
@@ -125,9 +131,7 @@ class Store:
             self._db.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608 - our own names
             self._tell(row, row.status, row.job_id, row.created_at, previous="")
 
-    def update(
-        self, token: str, status: Status, *, now: datetime.datetime, job_id: str | None = None, submitted: str = ""
-    ) -> Row:
+    def update(self, token: str, status: Status, *, now: datetime.datetime, job_id: str | None = None) -> Row:
         """Writes a status, and the id once there is one; a job that is over stays as it is.
 
         Args:
@@ -135,19 +139,17 @@ class Store:
             status: What is known now.
             now: When that became known.
             job_id: Slurm's id, when it has just become known.
-            submitted: When Slurm queued the present attempt, where it says so.
         """
         with self._db.writing():
             row = self.get(token)
             if row.status.state in OVER:
                 return row
             self._db.execute(
-                "UPDATE jobs SET job_id = coalesce(?, job_id), submitted = coalesce(nullif(?, ''), submitted),"
-                " state = ?, reason = ?, exit_code = ?, exit_signal = ?, nodes = ?, start = ?, end = ?,"
-                " elapsed_seconds = ?, proof = ?, absent_since = ?, changed_at = ? WHERE token = ?",
+                "UPDATE jobs SET job_id = coalesce(?, job_id), state = ?, reason = ?, exit_code = ?, exit_signal = ?,"
+                " nodes = ?, start = ?, end = ?, elapsed_seconds = ?, proof = ?, absent_since = ?, changed_at = ?"
+                " WHERE token = ?",
                 (
                     job_id,
-                    submitted,
                     status.state,
                     status.reason,
                     status.exit.code if status.exit else None,
@@ -215,6 +217,20 @@ class Store:
             query += f" AND state NOT IN ({', '.join('?' * len(OVER))})"
         return self._rows(f"{query} ORDER BY created_at, rowid", site, site, *(sorted(OVER) if active else ()))
 
+    def numbered(self, site: str, ids: Iterable[str]) -> list[Row]:
+        """The jobs with these ids that are not over."""
+        query = "SELECT * FROM jobs WHERE site = ? AND job_id = ?"
+        return [row for job_id in ids for row in self._rows(query, site, job_id) if not row.status.over]
+
+    def unsettled(self, site: str) -> list[Row]:
+        """Submissions that have no id and do not wait here: nobody has told yet what became of them."""
+        rows = self._rows(
+            "SELECT * FROM jobs WHERE site = ? AND job_id IS NULL AND token NOT IN (SELECT token FROM queued)"
+            " ORDER BY created_at, rowid",
+            site,
+        )
+        return [row for row in rows if not row.status.over]
+
     def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """Changes of states, the oldest first.
 
@@ -249,20 +265,7 @@ class Store:
     def attempts(self, token: str) -> list[Attempt]:
         """The runs of a submission, the oldest first: those that went back into the queue, then the present one."""
         row = self.get(token)
-        found = self._db.select("SELECT * FROM attempts WHERE token = ? ORDER BY start, job_id, number", token)
-        past = [
-            Attempt(
-                number=one["number"],
-                job_id=one["job_id"],
-                state=one["state"],
-                reason=one["reason"],
-                nodes=one["nodes"],
-                start=one["start"],
-                end=one["end"],
-                exit=exit_of(one),
-            )
-            for one in found
-        ]
+        past = self.past_attempts(token)
         if row.job_id is None:
             return past
         status = row.status
@@ -278,17 +281,58 @@ class Store:
         )
         return [*past, present]
 
+    def past_attempts(self, token: str) -> list[Attempt]:
+        """The runs of a submission that went back into the queue, the oldest first."""
+        found = self._db.select("SELECT * FROM attempts WHERE token = ? ORDER BY start, job_id, number", token)
+        return [
+            Attempt(
+                number=one["number"],
+                job_id=one["job_id"],
+                state=one["state"],
+                reason=one["reason"],
+                nodes=one["nodes"],
+                start=one["start"],
+                end=one["end"],
+                exit=exit_of(one),
+            )
+            for one in found
+        ]
+
     def keep_attempts(self, token: str, attempts: Iterable[Attempt]) -> None:
-        """Remembers runs that went back into the queue; what is said again of one goes over what was said before."""
+        """Remembers runs that went back into the queue; what was said before of the same job ids is forgotten."""
+        found = list(attempts)
         with self._db.writing():
-            for one in attempts:
+            for job_id in {one.job_id for one in found}:
+                self._db.execute("DELETE FROM attempts WHERE token = ? AND job_id = ?", (token, job_id))
+            for one in found:
                 code = (one.exit.code, one.exit.signal) if one.exit else (None, None)
                 self._db.execute(
-                    "INSERT OR REPLACE INTO attempts"
+                    "INSERT INTO attempts"
                     " (token, job_id, number, state, reason, nodes, start, end, exit_code, exit_signal)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (token, one.job_id, one.number, one.state, one.reason, one.nodes, one.start, one.end, *code),
                 )
+
+    def keep_script(self, token: str, script: str, after: str) -> None:
+        """Keeps the script of a job that waits here, and the token of the job that must be over before it."""
+        with self._db.writing():
+            self._db.execute("INSERT INTO queued (token, script, after) VALUES (?, ?, ?)", (token, script, after))
+
+    def script(self, token: str) -> str:
+        """The script of a job that waits here."""
+        return str(self._db.select("SELECT script FROM queued WHERE token = ?", token)[0]["script"])
+
+    def drop_script(self, token: str) -> None:
+        """Forgets the script of a job that waits no longer."""
+        with self._db.writing():
+            self._db.execute("DELETE FROM queued WHERE token = ?", (token,))
+
+    def waiting(self, site: str) -> list[tuple[Row, str]]:
+        """The jobs of a site whose scripts are kept, in order, each with the token of the job it comes after."""
+        found = self._db.select(
+            "SELECT jobs.*, queued.after FROM queued JOIN jobs USING (token) WHERE site = ? ORDER BY number", site
+        )
+        return [(row_of(row), row["after"]) for row in found]
 
     def claim_question(self, site: str, *, now: datetime.datetime, floor: float) -> bool:
         """Whether this caller may ask the site now; the claim and its time are one transaction.

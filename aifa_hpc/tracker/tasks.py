@@ -21,7 +21,8 @@ from aifa_hpc.slurm.states import COMPLETED, WAITING, is_terminal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from aifa_hpc.slurm.records import Answer, JobRecord
+    from aifa_hpc.slurm.query import Subject
+    from aifa_hpc.slurm.records import Answer, JobRecord, Sentinel
 
 _ID = re.compile(r"(?P<base>\d+)(?:_(?P<task>\d+)|_\[(?P<waiting>[^\]%]*)(?:%\d+)?\]|\+(?P<component>\d+))", re.ASCII)
 
@@ -54,20 +55,35 @@ def counted(states: Iterable[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
-def gather(answer: Answer, tasks: Mapping[str, str]) -> Answer:
+def gather(answer: Answer, arrays: Iterable[Subject]) -> Answer:
     """The answer with one record for each job.
 
     Args:
         answer: What the site said.
-        tasks: For each id of an array its indices, as sbatch was given them.
+        arrays: Those of the jobs that are arrays.
     """
-    expected = {job: frozenset(map(str, read_indices(text))) for job, text in tasks.items() if text}
+    arrays = tuple(arrays)
+    expected = {one.id: frozenset(map(str, read_indices(one.tasks))) for one in arrays}
     shown = frozenset(answer.queue or ())
     return replace(
         answer,
         queue=None if answer.queue is None else _gather(answer.queue, expected, partial=False),
         accounting=None if answer.accounting is None else _gather(answer.accounting, expected, shown, partial=True),
+        sentinels=answer.sentinels | _exits(answer.sentinels, arrays),
     )
+
+
+def _exits(sentinels: Mapping[str, Sentinel], arrays: Iterable[Subject]) -> dict[str, Sentinel]:
+    """The exit record of each array of which every task has left one: the worst of them."""
+    found = {}
+    for one in arrays:
+        token = one.folder.rpartition("/")[2]
+        records = [sentinels.get(f"{token}_{index}") for index in read_indices(one.tasks)]
+        known = [record for record in records if record is not None]
+        if known and len(known) == len(records):
+            worst = max(known, key=lambda record: record.code)
+            found[token] = replace(worst, id=one.id, at=max(record.at for record in known))
+    return found
 
 
 def _gather(
@@ -137,4 +153,5 @@ def _common(base: str, main: JobRecord, records: list[JobRecord]) -> JobRecord:
         start=min(starts, default=""),
         end=max((record.end for record in records), default=""),
         elapsed_seconds=max(elapsed, default=None),
+        earlier=tuple(one for record in records for one in record.earlier),
     )

@@ -177,6 +177,7 @@ def test_whole_records(way: Callable[[str], str]) -> None:
         start="2026-11-24T03:23:56",
         elapsed_seconds=0,
         name="digits|bar",
+        gist="FAILED|NonZeroExitCode|nid005001|2026-11-24T03:23:56",
     )
     waiting = parse_queue(queue)["30"]
     assert ("", "2026-11-24T04:23:56") == (waiting.start, waiting.expected_start)
@@ -224,6 +225,7 @@ def test_ends_and_requeues(way: Callable[[str], str]) -> None:
     ]
     assert ["COMPLETING", "REQUEUED", "PENDING", "PENDING"] == [job.state for job in seen]
     assert [False] * 4 == [is_terminal(job.state) for job in seen]
+    assert [[], [], ["REQUEUED"], []] == [[job.state for job in one.earlier] for one in seen]
 
 
 @pytest.mark.parametrize("elapsed", ["", "INVALID", "²", "1" * 5000, "-5"])

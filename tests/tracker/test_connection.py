@@ -10,6 +10,7 @@ from aifa_hpc.cluster import Cluster
 from aifa_hpc.command import Completed
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, SiteError
 from aifa_hpc.sites.load import load_site
+from aifa_hpc.slurm.query import Subject
 from aifa_hpc.transport.base import Channel, Transport
 from aifa_hpc.transport.refusals import PersonNeededError
 from tests.tracker.linked import Link, job
@@ -64,7 +65,7 @@ class Garbled(Transport):
 
     def run(self, command: Command) -> Completed:
         """Answers."""
-        said = "aifa: section queue\n7|RUNNING\naifa: end 0\naifa: section accounting\naifa: end 0\naifa: done 1\n"
+        said = "aifa: section queue\n7|RUNNING\naifa: end 0\naifa: done 1 0\n"
         return Completed(command=command, exit_code=0, stdout=said.encode())
 
     def open(self, command: Command) -> Channel:
@@ -76,4 +77,4 @@ def test_an_answer_that_cannot_be_read_is_the_sites_fault(tmp_path: Path) -> Non
     """What squeue printed is no wrong input of the user."""
     cluster = Cluster(load_site("local"), Garbled(), config=tmp_path)
     with pytest.raises(SiteError, match="cannot be read: squeue printed 2 of 7 columns"):
-        cluster.ask(["7"], ["/jobs/a"], since="2020-01-01T00:00:00")
+        cluster.ask([Subject(id="7", folder="/jobs/a")], since="2020-01-01T00:00:00")

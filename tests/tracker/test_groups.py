@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.features import After
 from aifa_hpc.slurm.parse import parse_accounting, parse_queue
-from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord
+from aifa_hpc.slurm.query import Subject
+from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord, Sentinel
 from aifa_hpc.slurm.states import is_terminal
 from aifa_hpc.tracker.events import Status, merge
 from aifa_hpc.tracker.groups import collapse, resolve, whole
@@ -31,6 +32,11 @@ def answer(queue: str | None, accounting: str | None) -> Answer:
         sentinels={},
         errors={},
     )
+
+
+def arrays(job: str, tasks: str) -> list[Subject]:
+    """An array that is asked about."""
+    return [Subject(id=job, folder="/jobs/t", tasks=tasks)] if tasks else []
 
 
 def queued(*lines: str) -> str:
@@ -113,14 +119,14 @@ def test_many_records_are_one_status(
     tasks: str, queue: str | None, accounting: str | None, expected: tuple[str, str, ExitStatus | None]
 ) -> None:
     """Alive while any task is; over when all are known to be, and then as bad as the worst."""
-    found = merge(Status(state="PENDING"), gather(answer(queue, accounting), {"31": tasks}), "31", "t", NOW)
+    found = merge(Status(state="PENDING"), gather(answer(queue, accounting), arrays("31", tasks)), "31", "t", NOW)
     assert expected == (found.state, found.reason, found.exit)
 
 
 def test_plain_jobs_are_left_alone() -> None:
     """And arrays of other jobs do not touch them."""
     told = answer(queued("30 RUNNING", "31_0 RUNNING"), "")
-    found = gather(told, {"30": "", "31": "0"})
+    found = gather(told, arrays("31", "0"))
     assert told.queue is not None
     assert found.queue is not None
     assert (told.queue["30"], {"30", "31"}) == (found.queue["30"], set(found.queue))
@@ -135,7 +141,7 @@ def test_order_does_not_matter_and_no_end_is_invented(states: list[str], random:
     records = {f"5_{number}": JobRecord(id=f"5_{number}", state=state) for number, state in enumerate(states)}
     shuffled = list(records.items())
     random.shuffle(shuffled)
-    tasks = {"5": f"0-{len(states) - 1}" if len(states) > 1 else "0"}
+    tasks = arrays("5", f"0-{len(states) - 1}" if len(states) > 1 else "0")
     empty = Answer(queue={}, accounting={}, sentinels={}, errors={})
     one, other = (gather(replace(empty, accounting=dict(told)), tasks) for told in (records.items(), shuffled))
     assert one.accounting is not None
@@ -222,3 +228,13 @@ def test_tokens_become_ids() -> None:
         resolve(After(ok=["k3v9qd2m7tfc"]), parts.__getitem__)
     with pytest.raises(InputError, match="which has no id: it is UNKNOWN"):
         resolve(After(ok=["k3v9qd2m7tfa"]), lambda _: [row("k3v9qd2m7tfa", "UNKNOWN", job_id=None)])
+
+
+def test_exit_records_of_all_tasks_are_one_of_the_array() -> None:
+    """The worst of them, once every task has left one; until then nothing is said of the whole."""
+    records = {
+        f"t_{index}": Sentinel(id=f"9{index}", restarts=0, code=code, at=index) for index, code in ((0, 0), (1, 7))
+    }
+    told = Answer(queue={}, accounting=None, sentinels=records, errors={})
+    assert Sentinel(id="31", restarts=0, code=7, at=1) == gather(told, arrays("31", "0-1")).sentinels["t"]
+    assert "t" not in gather(told, arrays("31", "0-2")).sentinels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,18 +12,28 @@ from msgspec.structs import replace
 from aifa_hpc.errors import InputError, NotSentError, SiteError, SubmissionUnknownError
 from aifa_hpc.jobs.features import After, Array, Chain
 from aifa_hpc.jobs.spec import Job, Launch, Resources
-from aifa_hpc.slurm.submission import Ticket
+from aifa_hpc.sites.load import load_site
 from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord
-from aifa_hpc.tracker.poller import Poller, new_token
+from aifa_hpc.slurm.submission import Outcome, Ticket
+from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.store import Store
+from aifa_hpc.tracker.submitter import new_token
 from aifa_hpc.units import Walltime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from aifa_hpc.slurm.query import Subject
+
 NOW = datetime.datetime(2026, 11, 24, 12, 0, tzinfo=datetime.UTC)
-JOB = Job(name="digits", resources=Resources(time=Walltime(60)), launch=Launch(command=("true",)))
+FOUND = Outcome(kind="submitted", job_id="77")
+NEVER = Outcome(kind="unsent")
+JOB = Job(
+    name="digits",
+    resources=Resources(partition="small-g", gpus_per_node=1, time=Walltime(60)),
+    launch=Launch(command=("true",)),
+)
 
 
 @dataclass
@@ -32,14 +41,12 @@ class WrittenCluster:
     """A cluster that says what it was told to say, and remembers what it was asked."""
 
     submitted: Any = "123"
-    looked_up: Any = None
+    looked_up: list[Outcome] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     asked: list[tuple[str, ...]] = field(default_factory=list)
     prepared: list[tuple[Any, ...]] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
-    site: Any = field(
-        default_factory=lambda: SimpleNamespace(name="lumi", scheduler=SimpleNamespace(poll_seconds=30.0))
-    )
+    site: Any = field(default_factory=lambda: load_site("lumi"))
 
     def prepare(self, job: Job, token: str, *part: Any, **place: Any) -> tuple[Ticket, str]:
         """As the real one, with some script."""
@@ -52,15 +59,14 @@ class WrittenCluster:
         del ticket, script
         return _said(self.submitted)
 
-    def look_up(self, ticket: Ticket) -> str | None:
-        """The written outcome."""
-        del ticket
-        return _said(self.looked_up)
+    def look_up_many(self, tickets: list[Ticket]) -> list[Outcome]:
+        """The written outcomes."""
+        return [self.looked_up.pop(0) for _ in tickets]
 
-    def ask(self, jobs: list[str], folders: list[str], *, since: str) -> Answer:
+    def ask(self, subjects: list[Subject], *, since: str) -> Answer:
         """The next written answer."""
-        del folders, since
-        self.asked.append(tuple(jobs))
+        del since
+        self.asked.append(tuple(subject.id for subject in subjects))
         return self.answers.pop(0)
 
 
@@ -106,7 +112,7 @@ def test_tokens_differ_and_are_job_name_safe() -> None:
 
 def test_a_submission_is_remembered_with_its_id(store: Store) -> None:
     """The row has the id, the token and the folder."""
-    row = poller(WrittenCluster(), store, Clock()).submit(JOB)
+    row = poller(WrittenCluster(), store, Clock()).submitter.submit(JOB)
     assert ("123", "a", "/scratch/jobs/a", "PENDING") == (row.job_id, row.token, row.folder, row.status.state)
 
 
@@ -121,17 +127,17 @@ def test_a_submission_is_remembered_with_its_id(store: Store) -> None:
 def test_what_went_wrong_is_raised_and_remembered(store: Store, outcome: Exception, state: str) -> None:
     """Each outcome of a submission has its own state in the store."""
     with pytest.raises(type(outcome)):
-        poller(WrittenCluster(submitted=outcome), store, Clock()).submit(JOB)
+        poller(WrittenCluster(submitted=outcome), store, Clock()).submitter.submit(JOB)
     assert state == store.get("a").status.state
 
 
 def test_an_interrupted_submission_is_looked_for_at_once(store: Store) -> None:
     """^C in the middle leaves a row that the next poll settles, without waiting for it to grow old."""
-    clock, cluster = Clock(), WrittenCluster(submitted=KeyboardInterrupt(), looked_up="77")
+    clock, cluster = Clock(), WrittenCluster(submitted=KeyboardInterrupt(), looked_up=[FOUND])
     cluster.answers = [Answer(queue={}, accounting={}, sentinels={}, errors={})]
     subject = poller(cluster, store, clock)
     with pytest.raises(KeyboardInterrupt):
-        subject.submit(JOB)
+        subject.submitter.submit(JOB)
     assert "UNKNOWN" == store.get("a").status.state
     subject.poll()
     assert "77" == store.get("a").job_id
@@ -146,7 +152,7 @@ def test_a_job_that_cannot_be_written_down_is_not_said_to_have_failed(store: Sto
             return super().submit(ticket, script)
 
     with pytest.raises(SubmissionUnknownError, match="job 123 was submitted to lumi, but"):
-        poller(Filling(), store, Clock()).submit(JOB)
+        poller(Filling(), store, Clock()).submitter.submit(JOB)
 
 
 def test_an_illegal_job_leaves_nothing_behind(store: Store) -> None:
@@ -157,7 +163,7 @@ def test_an_illegal_job_leaves_nothing_behind(store: Store) -> None:
             raise InputError(f"{job.name} {token}")
 
     with pytest.raises(InputError):
-        poller(Refusing(), store, Clock()).submit(JOB)
+        poller(Refusing(), store, Clock()).submitter.submit(JOB)
     assert [] == store.rows()
 
 
@@ -175,7 +181,7 @@ def test_many_jobs_are_one_question(store: Store) -> None:
     subject = poller(cluster, store, clock)
     for number in range(3):
         cluster.submitted = str(number)
-        subject.submit(JOB)
+        subject.submitter.submit(JOB)
     assert [True, False] == [subject.poll(), subject.poll()]
     clock.forward(40)
     assert [True, False] == [subject.poll(), subject.poll()]
@@ -190,9 +196,8 @@ def test_an_unknown_submission_is_settled_by_the_next_poll(store: Store) -> None
     subject = poller(cluster, store, clock)
     for _ in range(2):
         with pytest.raises(SubmissionUnknownError):
-            subject.submit(JOB)
-    outcomes = iter(["77", None])
-    cluster.look_up = lambda ticket: next(outcomes)  # type: ignore[method-assign] # another written answer for each
+            subject.submitter.submit(JOB)
+    cluster.looked_up = [FOUND, NEVER]
     cluster.answers = [Answer(queue={}, accounting={}, sentinels={}, errors={})]
     clock.forward(10)
     subject.poll()
@@ -203,7 +208,7 @@ def test_a_submission_whose_process_died_is_looked_for_only_when_it_is_old(store
     """A row that is still SUBMITTING belongs to a living process for minutes, then to whoever polls."""
     clock = Clock()
     store.intend(token="z", site="lumi", name="digits", folder="/scratch/jobs/z", now=clock())
-    cluster = WrittenCluster(looked_up=None)
+    cluster = WrittenCluster(looked_up=[NEVER])
     subject = poller(cluster, store, clock)
     subject.poll()
     assert "SUBMITTING" == store.get("z").status.state
@@ -238,7 +243,7 @@ class CountingCluster(WrittenCluster):
 def test_the_links_of_a_chain_are_submitted_in_order(store: Store) -> None:
     """Each after the id of the one before, each with a row of its own, together one job."""
     cluster = CountingCluster()
-    row = poller(cluster, store, Clock()).submit(CHAIN)
+    row = poller(cluster, store, Clock()).submitter.submit(CHAIN)
     places = [place for _, place in cluster.prepared]
     assert [(), ("101",), ("102",)] == [place["after"] for place in places]
     assert [["a", "b", "c"]] * 3 == [place["tokens"] for place in places]
@@ -254,7 +259,7 @@ def test_a_chain_that_breaks_off_says_what_exists(store: Store) -> None:
     """The error names the parts that were submitted and how to cancel them; nothing more is tried."""
     cluster = CountingCluster(fails_at=2)
     with pytest.raises(SiteError) as caught:
-        poller(cluster, store, Clock()).submit(CHAIN)
+        poller(cluster, store, Clock()).submitter.submit(CHAIN)
     assert "Parts 1 to 2 of 3 exist: 101, 102. `aifa cancel 101` cancels them." == caught.value.hint
     assert [("a", "PENDING"), ("b", "PENDING"), ("c", "REFUSED")] == [
         (one.token, one.status.state) for one in store.rows()
@@ -265,22 +270,22 @@ def test_a_token_is_turned_into_an_id_before_anything_is_sent(store: Store) -> N
     """Nobody else's token, and none of another site."""
     cluster = CountingCluster()
     brings = Poller(cluster, store, clock=Clock(), token=iter(["k3v9qd2m7tfa", "b", "c"]).__next__)  # type: ignore[arg-type] # same methods
-    brings.submit(JOB)
-    brings.submit(replace(JOB, after=After(ok=("k3v9qd2m7tfa", "7"))))
+    brings.submitter.submit(JOB)
+    brings.submitter.submit(replace(JOB, after=After(ok=("k3v9qd2m7tfa", "7"))))
     assert [None, After(ok=("101", "7"))] == [one.after for one in cluster.jobs]
     with pytest.raises(InputError, match="no job 'k3v9qd2m7tfz' on lumi"):
-        brings.submit(replace(JOB, after=After(ok=("k3v9qd2m7tfz",))))
+        brings.submitter.submit(replace(JOB, after=After(ok=("k3v9qd2m7tfz",))))
     assert 2 == len(store.rows())
 
 
 def test_tasks_of_an_array_are_one_status(store: Store) -> None:
     """The poll folds what the queue says of each task."""
-    site = SimpleNamespace(name="lumi", scheduler=SimpleNamespace(poll_seconds=30.0, max_array_size=10))
+    site = load_site("lumi")
     tasks = {f"101_{number}": JobRecord(id=f"101_{number}", state="COMPLETED") for number in range(3)}
     tasks["101_1"] = JobRecord(id="101_1", state="FAILED", exit=ExitStatus(2))
     cluster = CountingCluster(site=site, answers=[Answer(queue={}, accounting=tasks, sentinels={}, errors={})])
     asking = poller(cluster, store, Clock())
-    asking.submit(replace(JOB, array=Array(count=3)))
+    asking.submitter.submit(replace(JOB, array=Array(count=3)))
     asking.poll()
     (row,) = store.rows()
     assert ("0-2", "FAILED", "2:0", "2 COMPLETED, 1 FAILED") == (

@@ -1,0 +1,202 @@
+"""One question about all jobs of a site, whatever their number: squeue, sacct and the exit records, in one command.
+
+squeue is asked about all of them, and only about the user's own jobs: the cheapest question that a controller knows.
+sacct is asked about those that squeue does not show alive, those that were just put back into the queue, and those that
+the caller wants to know more of: a database that serves a whole site is not asked about jobs that simply run. Exit
+records are read for the same ones. Each program's answer is a section of its own, so that one that fails does not hide
+the others; what a silent program did not say must not look like absence.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from aifa_hpc.command import Flow, shell
+from aifa_hpc.errors import ParseError
+from aifa_hpc.slurm.parse import (
+    ACCOUNTING_COLUMNS,
+    QUEUE_COLUMNS,
+    parse_accounting,
+    parse_queue,
+    parse_sentinel,
+)
+from aifa_hpc.slurm.records import Answer, JobRecord, Sentinel
+from aifa_hpc.slurm.shell import ASK, CLEAN
+from aifa_hpc.slurm.states import TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_QUERY = (
+    CLEAN
+    + ASK
+    + """
+queue=$1 since=$2 accounting=$3 ends=$4 most=$5
+jobs=$(cat)
+lines=$(printf '%s\\n' "$jobs" | awk -v most="$most" '
+  $1 == "job" { printf "%s%s", (count % most ? "," : count ? "\\n" : ""), $2; count++ }
+  END { if (count) print "" }
+')
+seen=$(printf '%s\\n' "$lines" | while IFS= read -r ids && [ -n "$ids" ]; do
+  ask queue squeue --me --noheader --states=all --jobs="$ids" --format="$queue"
+done)
+printf '%s\\n' "$seen"
+rest=$(printf '%s\\n%s\\n' "$jobs" "$seen" | awk -F '|' -v ends="$ends" -v most="$most" '
+  BEGIN { split(ends, list, "|"); for (number in list) end[list[number]] = 1 }
+  !answer && /^job / { split($0, word, " "); order[++count] = word[2]; more[word[2]] = word[3] == "more"; next }
+  /^aifa: section/ { answer = 1 }
+  answer && $1 ~ /^[0-9]/ && NF > 2 {
+    id = $1
+    sub(/[^0-9].*/, "", id)
+    if ($2 in end || $3 == "BeginTime") more[id] = 1
+    if (!($2 in end)) alive[id] = 1
+  }
+  END {
+    for (number = 1; number <= count; number++) {
+      id = order[number]
+      if (more[id] || !alive[id]) { printf "%s%s", (asked % most ? "," : asked ? "\\nask " : "ask "), id; asked++ }
+      if (!alive[id]) gone = gone "gone " id "\\n"
+    }
+    printf "%s%s", (asked ? "\\n" : ""), gone
+  }
+')
+told=$(printf '%s\\n' "$rest" | while read -r what ids && [ "$what" = ask ]; do
+  ask accounting sacct -X --duplicates --parsable2 --noheader --starttime="$since" --jobs="$ids" --format="$accounting"
+done)
+printf '%s\\n' "$told"
+case $told in *'aifa: end '[!0]*) silent=1 ;; *) silent=0 ;; esac
+printf '%s\\n%s\\n' "$rest" "$jobs" | awk -v silent="$silent" '
+  function record(file, label,  line) {
+    if ((getline line < file) > 0) print "aifa: record " label " " line
+    close(file)
+  }
+  $1 == "ask" { split($2, list, ","); for (number in list) wanted[list[number]] = 1; next }
+  $1 == "gone" { gone[$2] = 1; next }
+  $1 == "in" { folder = substr($0, 4); next }
+  $1 == "job" && $4 != "-" && ($2 in wanted) {
+    if ($5 == "") record(folder "/" $4 "/exit", $2 " -")
+    else if (silent || $2 in gone) {
+      count = split($5, spans, ",")
+      for (number = 1; number <= count; number++) {
+        split(spans[number], step, ":")
+        split(step[1], bound, "-")
+        last = bound[2] == "" ? bound[1] : bound[2]
+        for (task = bound[1] + 0; task <= last + 0; task += (step[2] == "" ? 1 : step[2]))
+          record(folder "/" $4 "/exit_" task, $2 " " task)
+      }
+    }
+  }
+'
+count() { printf '%s\\n' "$1" | grep -c "$2"; }
+echo "aifa: done $(count "$lines" .) $(count "$rest" '^ask ')"
+"""
+)
+"""``$1`` squeue's columns, ``$2`` start of sacct's window, ``$3`` sacct's columns, ``$4`` states that are ends, ``$5``
+most ids in one argument.
+
+Standard input: lines ``in FOLDER``, each followed by the jobs with folders in it: ``job ID less|more TOKEN TASKS``.
+"""
+
+_SECTION = re.compile(
+    r"^aifa: section (?P<name>\w+)\s*$(?P<body>.*?)^aifa: end (?P<code>\d+)\s*$", re.MULTILINE | re.DOTALL | re.ASCII
+)
+_SAID = re.compile(r"^aifa: said ?(.*)$", re.MULTILINE)
+_RECORD = re.compile(r"^aifa: record (?P<id>\d+) (?P<task>-|\d+) (?P<line>[^\n]*)", re.MULTILINE | re.ASCII)
+_DONE = re.compile(r"^aifa: done (?P<queue>\d+) (?P<accounting>\d+)\s*$", re.MULTILINE | re.ASCII)
+
+QUERY_TIMEOUT = 120.0
+IDS_IN_A_LINE = 10_000  # Linux takes 128 KiB in one argument (MAX_ARG_STRLEN); an id and its comma are 9 to 12 bytes
+
+
+class Subject(NamedTuple):
+    """A job that is asked about. A tuple, because there may be ten thousand.
+
+    Attributes:
+        id: Base id (``123``); an array is asked for by its base id.
+        folder: Its folder, named by its token; empty for a job without one.
+        tasks: Indices of an array, as sbatch was given them; empty when it is none.
+        more: Ask accounting, even while the queue shows it alive.
+        seen: What the queue said of it last, see ``JobRecord.gist``.
+    """
+
+    id: str
+    folder: str = ""
+    tasks: str = ""
+    more: bool = False
+    seen: str = ""
+
+
+def query(subjects: Sequence[Subject], *, since: str) -> Flow[Answer]:
+    """Asks about many jobs in one command.
+
+    Args:
+        subjects: The jobs.
+        since: ``sacct --starttime``; without one it forgets what ended before midnight.
+
+    Returns:
+        What the programs know about these jobs. A program counts as silent when any part of its answer failed.
+
+    Raises:
+        ParseError: A program answered with what cannot be read.
+        SiteError: The answer is not whole.
+    """
+    words = ("|".join(QUEUE_COLUMNS), since, ",".join(ACCOUNTING_COLUMNS), "|".join(sorted(TERMINAL)))
+    command = shell(
+        _QUERY, *words, str(IDS_IN_A_LINE), stdin=_question(subjects), timeout=QUERY_TIMEOUT, idempotent=True
+    )
+    completed = yield command
+    text = completed.out
+    sections = list(_SECTION.finditer(text))
+    done = _DONE.search(text)
+    names = [section["name"] for section in sections]
+    if done is None or [int(done["queue"]), int(done["accounting"])] != [
+        names.count("queue"),
+        names.count("accounting"),
+    ]:
+        raise completed.refusal("the site's answer about jobs is not whole")
+    known = {subject.id: subject.seen for subject in subjects if subject.seen}
+    errors: dict[str, str] = {}
+    queue: dict[str, JobRecord] = {}
+    same: dict[str, int | None] = {}
+    accounting: dict[str, JobRecord] = {}
+    for section in sections:
+        said = "\n".join(_SAID.findall(section["body"])).strip()
+        # squeue fails for a single id that has left the queue; its words say so, and that is an answer.
+        gone = section["name"] == "queue" and "Invalid job id" in said
+        if section["code"] != "0" and not gone:
+            program = "squeue" if section["name"] == "queue" else "sacct"
+            errors[program] = said or f"exit code {section['code']}"
+        elif section["name"] == "queue":
+            queue |= parse_queue(section["body"], known=known, same=same)
+        else:
+            accounting |= parse_accounting(section["body"])
+    return Answer(
+        queue=None if "squeue" in errors else queue,
+        same=same,
+        accounting=None if "sacct" in errors else accounting,
+        sentinels=_sentinels(text, subjects),
+        errors=errors,
+    )
+
+
+def _question(subjects: Sequence[Subject]) -> bytes:
+    places: dict[str, list[str]] = {}
+    for job, folder, tasks, more, _ in subjects:
+        place, _, token = folder.rpartition("/")
+        places.setdefault(place, []).append(f"job {job} {'more' if more else 'less'} {token or '-'} {tasks}")
+    if any("\n" in word for place, lines in places.items() for word in (place, *lines)):
+        raise ParseError("job ids and job folders cannot hold line breaks")
+    return "".join(f"in {place}\n" + "\n".join(lines) + "\n" for place, lines in places.items()).encode()
+
+
+def _sentinels(text: str, subjects: Sequence[Subject]) -> dict[str, Sentinel]:
+    found: dict[str, Sentinel] = {}
+    tokens: dict[str, str] = {}
+    for match in _RECORD.finditer(text):
+        tokens = tokens or {subject.id: subject.folder.rpartition("/")[2] for subject in subjects}
+        sentinel = parse_sentinel(match["line"])
+        if sentinel is not None and match["id"] in tokens:
+            suffix = "" if match["task"] == "-" else f"_{match['task']}"
+            found[tokens[match["id"]] + suffix] = sentinel
+    return found

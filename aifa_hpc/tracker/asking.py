@@ -1,0 +1,133 @@
+"""What the store knows of questions to a site: when it was asked, about what, and how much it bears.
+
+All processes of a user share it, so that ten scripts ask as often as one.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aifa_hpc.slurm.query import Subject
+from aifa_hpc.tracker.events import OVER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aifa_hpc.tracker.records import Row
+    from aifa_hpc.tracker.store import Store
+
+_ALIVE = f"state NOT IN ({', '.join(repr(state) for state in sorted(OVER))})"
+_PATIENCE = 5
+"""The share of time in which a site answers is a fifth at most: a slow answer means that it has enough to do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pulse:
+    """What is going on at a site.
+
+    Attributes:
+        oldest: When the oldest job that is not over was meant to be submitted.
+        youngest: When one of them last changed its state.
+        took: Seconds that the last question took.
+    """
+
+    oldest: datetime.datetime
+    youngest: datetime.datetime
+    took: float
+
+    @property
+    def floor(self) -> float:
+        """Seconds between two questions that nobody may go below."""
+        return _PATIENCE * self.took
+
+
+class Asking:
+    """Questions to one site, in the store.
+
+    Args:
+        store: The store.
+        site: Site name.
+    """
+
+    def __init__(self, store: Store, site: str) -> None:
+        self._db = store.database
+        self._site = site
+
+    def pulse(self) -> Pulse | None:
+        """What is going on; ``None`` when no job is."""
+        (found,) = self._db.select(
+            f"SELECT min(created_at) AS oldest, max(changed_at) AS youngest FROM jobs WHERE site = ? AND {_ALIVE}",  # noqa: S608 - our own states
+            self._site,
+        )
+        if found["oldest"] is None:
+            return None
+        took = self._db.select("SELECT took FROM asked WHERE site = ?", self._site)
+        return Pulse(
+            oldest=datetime.datetime.fromisoformat(found["oldest"]),
+            youngest=datetime.datetime.fromisoformat(found["youngest"]),
+            took=took[0]["took"] if took else 0.0,
+        )
+
+    def subjects(self) -> list[Subject]:
+        """The jobs with an id that are not over.
+
+        Accounting is asked about arrays, whose tasks the queue forgets one by one, and about attempts whose end nobody
+        has told yet; of these, what is as it was is looked at too.
+        """
+        found = self._db.select(
+            "SELECT job_id, folder, tasks, seen, tasks != '' OR EXISTS"  # noqa: S608 - our own states
+            " (SELECT 1 FROM attempts WHERE attempts.token = jobs.token AND attempts.end = '') AS more"
+            f" FROM jobs WHERE site = ? AND job_id IS NOT NULL AND {_ALIVE}",
+            self._site,
+        )
+        return [
+            Subject(job, folder, tasks, bool(more), "" if more else seen) for job, folder, tasks, seen, more in found
+        ]
+
+    def took(self, seconds: float) -> None:
+        """Remembers how long the last question took."""
+        with self._db.writing():
+            self._db.execute("UPDATE asked SET took = ? WHERE site = ?", (seconds, self._site))
+
+    def passed(self, elapsed: Mapping[str, int | None]) -> None:
+        """Writes how long jobs have run of which there is no other news, by id."""
+        with self._db.writing():
+            self._db.execute_many(
+                f"UPDATE jobs SET elapsed_seconds = ? WHERE job_id = ? AND site = ? AND {_ALIVE}",  # noqa: S608 - our own states
+                ((seconds, job_id, self._site) for job_id, seconds in elapsed.items()),
+            )
+
+    def saw(self, gists: Iterable[tuple[Row, str]]) -> None:
+        """Remembers what the queue said of jobs."""
+        with self._db.writing():
+            self._db.execute_many(
+                "UPDATE jobs SET seen = ? WHERE token = ?", ((gist, row.token) for row, gist in gists)
+            )
+
+    def draw(self, kind: str, *, now: datetime.datetime, most: float, per_second: float) -> float:
+        """Takes one token of a budget; more than there are may be taken, and are then waited for in order.
+
+        Args:
+            kind: Of what.
+            now: The caller's time.
+            most: Tokens that a rested site bears at once.
+            per_second: Tokens that come back.
+
+        Returns:
+            Seconds to wait before what the token was taken for.
+        """
+        with self._db.writing():
+            found = self._db.select("SELECT level, at FROM budgets WHERE site = ? AND kind = ?", self._site, kind)
+            level = most
+            if found:
+                passed = (now - datetime.datetime.fromisoformat(found[0]["at"])).total_seconds()
+                # A clock set back must not give or take anything.
+                level = min(most, found[0]["level"] + max(0.0, passed) * per_second)
+            level -= 1
+            self._db.execute(
+                "INSERT OR REPLACE INTO budgets (site, kind, level, at) VALUES (?, ?, ?, ?)",
+                (self._site, kind, level, now.isoformat()),
+            )
+        return max(0.0, -level / per_second)
