@@ -69,7 +69,6 @@ def test_outcomes_are_handed_over_byte_by_byte(run: Callable[[Command], Complete
         "result-1.1.7.part": b"y",
     }.items():
         (tmp_path / name).write_bytes(data)
-    monkeypatch.setattr(flows, "MOST_BYTES", 399)
     folder = str(tmp_path)
     zero, one, two = drive(fetch([Wanted(folder=folder, index=index) for index in range(3)], most=399), run)
     assert {0: BYTES, 11: b""} == zero.ranks
