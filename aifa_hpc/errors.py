@@ -11,6 +11,7 @@
     │   │   └── HostKeyError     3  the server is not who we know; never retried
     │   └── OutcomeUnknownError  4  sent, then silence: may have run
     ├── SubmissionUnknownError   4  a job may or may not exist; settle it by its token
+    ├── DeliveryError            3  events did not reach where they go; they are kept and delivered later
     ├── OutputLostError          4  it was done, but what became of it could not be said
     ├── JobFailedError           1  the job ended, and not well
     └── TransferError            1  bytes did not arrive, or not as they were
@@ -163,6 +164,18 @@ class SubmissionUnknownError(AifaError):
 
     def __init__(self, message: str, *, token: str, hint: str = "") -> None:
         self.token = token
+        super().__init__(message, hint=hint)
+
+
+class DeliveryError(AifaError):
+    """Events did not reach where they go; they are kept and delivered later.
+
+    Attributes:
+        passing: It may pass by itself, so that trying again soon makes sense.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", passing: bool = False) -> None:
+        self.passing = passing
         super().__init__(message, hint=hint)
 
 

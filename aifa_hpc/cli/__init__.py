@@ -16,6 +16,7 @@ from aifa_hpc.cli.base import Group
 from aifa_hpc.cli.demo import demo
 from aifa_hpc.cli.doctor import doctor
 from aifa_hpc.cli.ending import run
+from aifa_hpc.cli.events import events
 from aifa_hpc.cli.explain import explain
 from aifa_hpc.cli.jobs import cancel, check, jobs, submit
 from aifa_hpc.cli.login import login
@@ -38,7 +39,7 @@ def cli() -> None:
     """
 
 
-for command in (sites, check, quote, render, submit, jobs, report, logs, explain, cancel, login, stage, demo):
+for command in (sites, check, quote, render, submit, jobs, report, logs, events, explain, cancel, login, stage, demo):
     cli.add_command(command)
 sites.add_command(doctor)
 for command in (ensure, gc, status):

@@ -90,7 +90,7 @@ class TextOutput(Output):
 
     def record(self, fields: Mapping[str, Any], text: str) -> None:
         del fields
-        print(text)  # noqa: T201 - this is the output
+        print(text, flush=True)  # noqa: T201 - this is the output; one of many may be waited for
 
     def text(self, key: str, text: str) -> None:
         del key

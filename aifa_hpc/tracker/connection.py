@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from aifa_hpc.cluster import Cluster, open_transport
-from aifa_hpc.errors import InputError, SiteError, TransportError
+from aifa_hpc.errors import AifaError, InputError, SiteError, TransportError
 from aifa_hpc.jobs.check import require_open
 from aifa_hpc.jobs.plan import read_indices
 from aifa_hpc.sites.load import load_site, state_dir
 from aifa_hpc.tracker.groups import collapse, whole
 from aifa_hpc.tracker.handle import JobHandle
+from aifa_hpc.tracker.outbox import Outbox
 from aifa_hpc.tracker.patience import Patience
 from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.store import Store
-from aifa_hpc.tracker.waiting import TICK_SECONDS, Subscription, Watcher
+from aifa_hpc.tracker.stream import follow_events, read_events
+from aifa_hpc.tracker.waiting import TICK_SECONDS, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    from aifa_hpc.executor.executor import Executor
-    from aifa_hpc.jobs.spec import Job, Resources
+    from aifa_hpc.jobs.spec import Job
     from aifa_hpc.tracker.events import Status
-    from aifa_hpc.tracker.records import Row
-    from aifa_hpc.tracker.waiting import News
+    from aifa_hpc.tracker.records import Event
 
 
 def connect(name: str, *, template: Path | None = None) -> Connection:
@@ -70,6 +70,7 @@ class Connection:
     ) -> None:
         self.cluster = cluster
         self.watcher = Watcher(self)
+        self._outbox = Outbox()
         self._path = store.path
         self._mine = threading.local()
         self._mine.store = store
@@ -155,32 +156,35 @@ class Connection:
             raise InputError(f"job {base!r} has no task {task!r}: its tasks are {row.tasks or 'none'}.")
         return JobHandle(self, whole(self.store.parts(row.token)), task=task)
 
-    def parts(self, token: str) -> list[Row]:
-        """The submissions of the job whose first one has this token, in order."""
-        return self.store.parts(token)
+    def poll(self) -> bool:
+        """Asks the site about all jobs that are not over, unless somebody asked just now; then events are delivered."""
+        asked = self._poller.poll()
+        if asked:
+            self._outbox.flush(self.store)
+        return asked
 
-    def watch(self, token: str, tell: Callable[[News], None]) -> None:
-        """Has a function told of a job now and with each change, to its end, in a thread of the connection's.
-
-        Raises:
-            InputError: The connection is closed.
-        """
-        self.watcher.add(Subscription(token=token, tell=tell))
-
-    def executor(self, *, resources: Resources, **options: Any) -> Executor:
-        """Submits Python functions; options as :class:`aifa_hpc.executor.executor.Executor` has them.
+    def events(self, *, after: int = 0, follow: bool = False) -> Iterator[Event]:
+        """Changes of the states of this site's jobs, the oldest first.
 
         Args:
-            resources: What each call asks for.
-            options: ``python``, ``container``, ``by_value`` and so on.
+            after: Number of the last event that is known already.
+            follow: Go on with what happens; ends when the caller does.
+
+        Raises:
+            TransportError: While following: the site cannot be reached until a person mends something.
         """
-        from aifa_hpc.executor.executor import Executor  # noqa: PLC0415 - only where functions are submitted
+        if not follow:
+            return read_events(self.store, after=after, site=self.cluster.site.name)
+        return self._events_to_come(after)
 
-        return Executor(self, resources=resources, **options)
-
-    def poll(self) -> bool:
-        """Asks the site about all jobs that are not over, unless somebody asked just now."""
-        return self._poller.poll()
+    def _events_to_come(self, after: int) -> Iterator[Event]:
+        failures: list[AifaError] = []
+        with self.watcher.telling("", lambda news: failures.append(news) if isinstance(news, AifaError) else None):
+            for event in follow_events(self.store, after=after, pause=self.pause):
+                if failures:
+                    raise failures[0]
+                if event is not None and event.site == self.cluster.site.name:
+                    yield event
 
     def patience(self, trouble: Callable[[str], None] | None) -> Patience:
         """What bears the site's outages for somebody who follows a job."""
