@@ -32,6 +32,7 @@ _QUERY = (
     CLEAN
     + ASK
     + """
+export TZ=UTC0
 queue=$1 since=$2 accounting=$3 ends=$4 most=$5
 jobs=$(cat)
 lines=$(printf '%s\\n' "$jobs" | awk -v most="$most" '
@@ -93,7 +94,7 @@ echo "aifa: done $(count "$lines" .) $(count "$rest" '^ask ')"
 """
 )
 """``$1`` squeue's columns, ``$2`` start of sacct's window, ``$3`` sacct's columns, ``$4`` states that are ends, ``$5``
-most ids in one argument.
+most ids in one argument. Slurm's programs print times without a zone, in that of their caller: here always UTC.
 
 Standard input: lines ``in FOLDER``, each followed by the jobs with folders in it: ``job ID less|more TOKEN TASKS``.
 """

@@ -55,8 +55,8 @@ class Status:
         reason: A sentence for a person: why it waits, or why it ended like this.
         exit: Exit status, where known.
         nodes: Host list.
-        start: As Slurm prints it.
-        end: As Slurm prints it.
+        start: As Slurm prints it, in UTC.
+        end: The same.
         elapsed_seconds: Running time.
         proof: Who said so: ``squeue``, ``sacct``, ``sentinel``, or empty.
         absent_since: Since when nobody shows it alive.

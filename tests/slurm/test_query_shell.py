@@ -125,3 +125,12 @@ def test_query_of_very_many(machine: Machine) -> None:
     assert jobs == ",".join(machine.calls("squeue")).split(",")
     assert jobs == ",".join(machine.calls("sacct")).split(",")
     assert 3 == len(machine.calls("squeue")) == len(machine.calls("sacct"))
+
+
+def test_times_are_asked_for_in_utc(machine: Machine) -> None:
+    """Whatever the zone of the login shell."""
+    machine.env["TZ"] = "Europe/Helsinki"
+    machine.program("squeue", "printf '1|RUNNING|None|n|%s|0:01|a\\n' \"$(date -d @1795489200 +%Y-%m-%dT%H:%M:%S)\"")
+    answer = drive(query([Subject(id="1")], since="now-2days"), machine.run)
+    assert answer.queue is not None
+    assert answer.queue["1"].start == "2026-11-24T03:00:00"
