@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aifa_hpc.cluster import Cluster, open_transport
 from aifa_hpc.errors import AifaError, InputError, SiteError, TransportError
@@ -18,16 +18,18 @@ from aifa_hpc.tracker.patience import Patience
 from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.store import Store
 from aifa_hpc.tracker.stream import follow_events, read_events
-from aifa_hpc.tracker.waiting import TICK_SECONDS, Watcher
+from aifa_hpc.tracker.waiting import TICK_SECONDS, Subscription, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.executor.executor import Executor
+    from aifa_hpc.jobs.spec import Job, Resources
     from aifa_hpc.tracker.events import Status
-    from aifa_hpc.tracker.records import Event
+    from aifa_hpc.tracker.records import Event, Row
+    from aifa_hpc.tracker.waiting import News
 
 
 def connect(name: str, *, template: Path | None = None) -> Connection:
@@ -155,6 +157,29 @@ class Connection:
         if task and not (task.isascii() and task.isdigit() and int(task) in read_indices(row.tasks)):
             raise InputError(f"job {base!r} has no task {task!r}: its tasks are {row.tasks or 'none'}.")
         return JobHandle(self, whole(self.store.parts(row.token)), task=task)
+
+    def parts(self, token: str) -> list[Row]:
+        """The submissions of the job whose first one has this token, in order."""
+        return self.store.parts(token)
+
+    def watch(self, token: str, tell: Callable[[News], None]) -> None:
+        """Has a function told of a job now and with each change, to its end, in a thread of the connection's.
+
+        Raises:
+            InputError: The connection is closed.
+        """
+        self.watcher.add(Subscription(token=token, tell=tell))
+
+    def executor(self, *, resources: Resources, **options: Any) -> Executor:
+        """Submits Python functions; options as :class:`aifa_hpc.executor.executor.Executor` has them.
+
+        Args:
+            resources: What each call asks for.
+            options: ``python``, ``container``, ``by_value`` and so on.
+        """
+        from aifa_hpc.executor.executor import Executor  # noqa: PLC0415 - only where functions are submitted
+
+        return Executor(self, resources=resources, **options)
 
     def poll(self) -> bool:
         """Asks the site about all jobs that are not over, unless somebody asked just now; then events are delivered."""
