@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aifa_hpc.command import Command, Completed, Flow
+    from aifa_hpc.jobs.data import Data
     from aifa_hpc.jobs.plan import Part
     from aifa_hpc.jobs.spec import Job
     from aifa_hpc.sites.model import Site
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from aifa_hpc.transport.base import Transport
 
 _LOG_BYTES = 1 << 20
+_PROVEN_SECONDS = 60.0
+"""How long data that was verified is believed to be there, for jobs that are submitted one after the other."""
 
 T = TypeVar("T")
 
@@ -70,6 +73,7 @@ class Cluster:
         self.transport = transport
         self._sleep = sleep
         self._loader = template_loader(config or config_dir(), template)
+        self._proven: dict[Data, float] = {}
         self._heads: dict[str, bytes] = {}
 
     def close(self) -> None:
@@ -98,7 +102,7 @@ class Cluster:
 
         Raises:
             InputError: The site is a draft, the job has problems or is interactive, its image is for another processor,
-                or a template is broken.
+                its data is not there as it was published, or a template is broken.
             TransportError: The site must be asked who we are there, and cannot be.
         """
         require(job, self.site, queue=queue)
@@ -107,6 +111,7 @@ class Cluster:
             raise InputError(message, hint=self.render(job))
         if part.number == 0:
             self._require_image(job)
+            self._require_data(job)
         folder = f"{self.workdir(account_of(job, self.site))}/jobs"
         ticket = Ticket(token=token, name=f"{job.name}.{token}", jobs=folder)
         # Slurm's singleton compares whole names, so such a job has a plain one and is found by its comment.
@@ -173,6 +178,17 @@ class Cluster:
     @cached_property
     def _user(self) -> tuple[str, str]:
         return self.drive(_who_am_i())
+
+    def _require_data(self, job: Job) -> None:
+        """Refuses a job whose data is not there as it was published; many jobs in a minute share one look."""
+        if job.data is None or time.monotonic() - self._proven.get(job.data, -_PROVEN_SECONDS) < _PROVEN_SECONDS:
+            return
+        from aifa_hpc.staging.demand import require_data  # noqa: PLC0415 - most jobs name no data
+        from aifa_hpc.staging.ledger import Ledger  # noqa: PLC0415
+
+        with Ledger(state_dir() / "staging.sqlite3") as ledger:
+            require_data(job.data, self.site, self.transport, ledger)
+        self._proven[job.data] = time.monotonic()
 
     def _require_image(self, job: Job) -> None:
         """Refuses an image that can be read there and is for another processor."""

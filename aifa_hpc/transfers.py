@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from aifa_hpc.cluster import open_transport
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.check import require_open
-from aifa_hpc.manifest import MANIFEST, Manifest, read_manifest
+from aifa_hpc.manifest import Manifest, read_manifest
 from aifa_hpc.privacy.gate import clear
 from aifa_hpc.sites.load import load_site, site_names, state_dir
+from aifa_hpc.staging.demand import place_of
 from aifa_hpc.staging.engine import Summary, copy, make_plan
 from aifa_hpc.staging.ledger import Ledger, Remembered, Unfinished
 from aifa_hpc.staging.location import Location, parse_location
@@ -161,7 +162,7 @@ def prove(
         TransportError: The site cannot be reached.
     """
     names = site_names()
-    target = parse_location(_place_of(destination), names)
+    target = parse_location(place_of(destination), names)
     with ExitStack() as stack:
         clearance = _clear(target, data_class) if mend else None
         ledger = stack.enter_context(_ledger())
@@ -238,14 +239,6 @@ def _lenders(reuse: str, destination: str, ledger: Ledger, stack: ExitStack) -> 
     found = find_manifest(_open(place, stack), ledger.manifests)
     folder = str(found.folder).removeprefix(f"{place.site}:" if place.site else "")
     return {folder: read_manifest(found.data.decode("ascii"))}
-
-
-def _place_of(text: str) -> str:
-    """Where the data of a manifest lies; of what is none, the text itself."""
-    folder, slash, name = text.rpartition("/")
-    if not name.endswith(MANIFEST):
-        return text
-    return f"{folder}{slash}{name.removesuffix(MANIFEST).removeprefix('.')}" or "./"
 
 
 def _ledger() -> Ledger:

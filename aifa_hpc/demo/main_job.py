@@ -109,7 +109,7 @@ def run(
         str(workspace / "data"), f"{site.name}:{folder}/data/", data_class="open", progress=narrator.progress()
     )
     stage(str(TRAIN), f"{site.name}:{folder}/", data_class="open", progress=narrator.progress())
-    report = prove(f"{site.name}:{folder}/data")
+    report = prove(f"{site.name}:{folder}/data").report
     if not report.ok:
         raise TransferError(f"the shards on {site.name} are not what was sent: {report.damaged}")
     narrator.detail(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aifa_hpc.errors import InputError, ParseError, Problem
+from aifa_hpc.jobs.data import Data
 from aifa_hpc.jobs.features import After, Array, Chain, Mail, feature_problems
 from aifa_hpc.jobs.overlay import choose, located, merge, split
 from aifa_hpc.jobs.secrets import without_secrets
@@ -29,6 +30,7 @@ _TABLES: dict[str, type[Spec]] = {
     "array": Array,
     "after": After,
     "mail": Mail,
+    "data": Data,
     "chain": Chain,
 }
 

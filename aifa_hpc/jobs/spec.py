@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aifa_hpc.errors import Problem
+from aifa_hpc.jobs.data import Data  # noqa: TC001 - msgspec reads annotations at run time
 from aifa_hpc.jobs.features import MAX_LINKS, After, Array, Chain, Mail, feature_problems
 from aifa_hpc.jobs.values import (
     ABSOLUTE,
@@ -227,6 +228,7 @@ class Job(Spec, frozen=True, kw_only=True):
         array: The same job many times.
         after: What must have happened before.
         mail: Mail about it.
+        data: What must be there, and verified, before it is submitted.
         chain: A run longer than the limit.
         components: Further components of a heterogeneous job, beside the job's own resources and launch.
         signal: ``NAME@SECONDS`` before the end, to the tasks; with ``B:`` in front to the script, which hands it on to
@@ -244,6 +246,7 @@ class Job(Spec, frozen=True, kw_only=True):
     array: Array | None = None
     after: After | None = None
     mail: Mail | None = None
+    data: Data | None = None
     chain: Chain | None = None
     components: tuple[Component, ...] = ()
     signal: str = ""

@@ -178,3 +178,18 @@ def test_status_and_gc_tell_of_copies(aifa: Aifa, shards: Path, tmp_path: Path) 
     ]
     removed = aifa("stage", "gc", f"local:{away}", "--older", "0", "--remove", "--json").json
     assert (["removed"], False) == ([row["state"] for row in removed], left.exists())
+
+
+def test_a_job_waits_for_its_data(aifa: Aifa, shards: Path, tmp_path: Path) -> None:
+    """Not submitted before its manifest is verified there; `ensure` brings back what is missing."""
+    manifest = tmp_path / "away" / ".aifa-manifest.jsonl"
+    job = aifa.job(rest=f'[data]\nmanifests = ["{manifest}"]')
+    unstaged = aifa("submit", job, "--site", "local")
+    aifa("stage", "copy", str(shards), f"local:{tmp_path}/away", "--class", "open")
+    (tmp_path / "away" / "a.parquet").unlink()
+    damaged = aifa("submit", job, "--site", "local")
+    aifa("stage", "ensure", f"local:{manifest}", "--class", "open")
+    whole = aifa("submit", job, "--site", "local", "--wait")
+    assert [2, 2, 0] == [ran.code for ran in (unstaged, damaged, whole)], whole.err
+    assert "'a.parquet': it is missing" in damaged.err
+    assert "Nothing was submitted" in unstaged.err
