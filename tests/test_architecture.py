@@ -32,6 +32,7 @@ PURE = {
     "errors",
     "executor.flows",
     "jobs.check",
+    "jobs.data",
     "jobs.decode",
     "jobs.feature_check",
     "jobs.features",
