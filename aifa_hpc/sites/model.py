@@ -60,11 +60,12 @@ class Access(Table, frozen=True, kw_only=True):
     """How this user reaches the site; the keys of ``[sites.NAME]`` in ``sites.toml``.
 
     Attributes:
-        host: Login host; empty means the profile's first.
+        host: The only login host to use; empty means the profile's, of which the first is preferred.
         user: Remote user name; empty leaves it to ``ssh_config`` or the local name.
         port: TCP port of sshd; 0 leaves it to ``ssh_config``.
         ssh_config: OpenSSH configuration file used instead of ``~/.ssh/config``.
         identity_file: Private key.
+        host_key_alias: Name under which known_hosts has the keys of all login hosts; empty is each host's own.
         account: Project that jobs are billed to when a job names none.
         transport: How commands travel.
         mfa: Whether the site asks this user for a second factor, where that differs from the profile.
@@ -78,6 +79,7 @@ class Access(Table, frozen=True, kw_only=True):
     port: Port = 0
     ssh_config: str = ""
     identity_file: str = ""
+    host_key_alias: str = ""
     account: str = ""
     transport: TransportKind = "openssh"
     mfa: bool | None = None
@@ -331,8 +333,13 @@ class Site(Table, frozen=True, kw_only=True):
 
     @property
     def host(self) -> str:
-        """The login host commands go to."""
-        return self.access.host or (self.login.hosts[0] if self.login.hosts else "localhost")
+        """The login host commands go to while it answers."""
+        return self.hosts[0]
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The login hosts that commands may go to, the preferred first."""
+        return (self.access.host,) if self.access.host else self.login.hosts or ("localhost",)
 
     def node_types(self, partition: str) -> tuple[NodeType, ...]:
         """The kinds of nodes in a partition, the usual one first."""

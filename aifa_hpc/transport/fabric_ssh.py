@@ -57,6 +57,7 @@ class FabricTransport(SSHTransport):
         port: TCP port; 0 leaves it to the configuration.
         ssh_config: Configuration file used instead of ``~/.ssh/config``.
         identity_file: Private key tried first.
+        host_key_alias: Name to look up in known_hosts in the place of the host's own.
         pinned: Fingerprints the site publishes (``SHA256:...``, with the key type in front when it is known).
         control_dir: Not used; here so that both SSH transports are made alike.
         mfa: The site asks a person for a second factor: then nothing can be sent from here.
@@ -77,6 +78,7 @@ class FabricTransport(SSHTransport):
         port: int = 0,
         ssh_config: str = "",
         identity_file: str = "",
+        host_key_alias: str = "",
         pinned: tuple[str, ...] = (),
         control_dir: Path | None = None,
         mfa: bool = False,
@@ -87,12 +89,13 @@ class FabricTransport(SSHTransport):
     ) -> None:
         super().__init__()
         del control_dir
-        require_names(host, user)
+        require_names(host, user, host_key_alias)
         self._host = host
         self._user = user
         self._port = port
         self._ssh_config = ssh_config
         self._identity_file = identity_file
+        self._host_key_alias = host_key_alias
         self._pins = tuple(Pin.read(text) for text in pinned)
         self._mfa = mfa
         self._mfa_prompt = mfa_prompt
@@ -107,6 +110,11 @@ class FabricTransport(SSHTransport):
         """Closes the connection; the next command opens another."""
         with self._lock:
             self._drop()
+
+    def alive(self) -> bool:
+        """Whether our own connection is open."""
+        connection = self._connection
+        return connection is not None and bool(connection.transport.is_active())
 
     def explain_no_start(self, said: str) -> None:
         """Nothing to read: a refused channel is known before a command is sent."""
@@ -193,7 +201,7 @@ class FabricTransport(SSHTransport):
             connect_timeout=max(1, round(self._connect_timeout)),
             connect_kwargs={"key_filename": [self._identity_file]} if self._identity_file else None,
         )
-        make_strict(connection, self._pins)
+        make_strict(connection, self._pins, alias=self._host_key_alias)
         hop = connection.gateway
         while isinstance(hop, fabric.Connection):
             hop.connect_timeout = connection.connect_timeout

@@ -14,6 +14,8 @@ may be using it, so ``close`` leaves it alone. Masters for sites with a second f
 
 from __future__ import annotations
 
+import datetime
+import logging
 import os
 import re
 import secrets
@@ -21,18 +23,24 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import NotSentError, tail
 from aifa_hpc.transport.base import Channel, ProcessChannel
-from aifa_hpc.transport.hostkeys import KeyState, Pin, host_key_error, pin_options
+from aifa_hpc.transport.certificates import Certificate, certificates
+from aifa_hpc.transport.hostkeys import Pin, pin_options
 from aifa_hpc.transport.local import Exchange, exchange
+from aifa_hpc.transport.login_log import login_error
 from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
 from aifa_hpc.transport.sockets import control_path
 from aifa_hpc.transport.ssh import SSHTransport, require_names
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 # Longer than any sensible pause between two questions about jobs, so that a poller logs in once.
 _PERSIST_SECONDS = 300
@@ -62,14 +70,27 @@ _SSH_FAILED = 255
 
 _FAST_CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
-# Lines of a login's log (LogLevel=DEBUG1) that are for programmers.
-_LOG_NOISE = re.compile(r"^(?:debug\d: .*|OpenSSH_.*|Authenticated to .*|Transferred: .*|Bytes per second: .*)$")
-_OFFERED = re.compile(r"^debug1: Server host key: (?P<type>\S+) (?P<fingerprint>SHA256:\S+)", re.MULTILINE)
-_PEER = re.compile(r"^debug1: Authenticating to (?P<host>\S+):(?P<port>\d+) as ", re.MULTILINE)
-
 # A client's request to the master was out and unanswered (mux_client_request_session in mux.c), unless it was refused.
 _REQUEST = re.compile(r"^mux_client_request_session: (?P<what>.*)$", re.MULTILINE)
 _REFUSED = re.compile(r"session request failed|[Mm]aster refused")
+
+
+_MASTER = re.compile(r"Master running \(pid=(?P<pid>\d+)\)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """A shared connection that is open.
+
+    Attributes:
+        host: Where it leads.
+        pid: The ssh program that holds it.
+        since: When it was opened, aware and in UTC.
+    """
+
+    host: str
+    pid: int
+    since: datetime.datetime
 
 
 class OpenSSHTransport(SSHTransport):
@@ -81,6 +102,7 @@ class OpenSSHTransport(SSHTransport):
         port: TCP port; 0 leaves it to the configuration.
         ssh_config: Configuration file used instead of ``~/.ssh/config``.
         identity_file: Private key tried first.
+        host_key_alias: Name to look up in known_hosts in the place of the host's own.
         pinned: Fingerprints the site publishes (``SHA256:...``, with the key type in front when it is known).
         control_dir: Private folder for the master's socket; made with mode 0700.
         mfa: The site asks a person for a second factor, so only a person opens the connection.
@@ -103,6 +125,7 @@ class OpenSSHTransport(SSHTransport):
         port: int = 0,
         ssh_config: str = "",
         identity_file: str = "",
+        host_key_alias: str = "",
         pinned: tuple[str, ...] = (),
         control_dir: Path,
         mfa: bool = False,
@@ -113,7 +136,7 @@ class OpenSSHTransport(SSHTransport):
         program: str = "ssh",
     ) -> None:
         super().__init__()
-        require_names(host, user)
+        require_names(host, user, host_key_alias)
         self._host = host
         self._port = port
         self._pins = tuple(Pin.read(text) for text in pinned)
@@ -124,6 +147,7 @@ class OpenSSHTransport(SSHTransport):
         self._program = program
         self._socket = control_path(control_dir, host, user, str(port), ssh_config, identity_file)
         self._login_lock = threading.Lock()
+        self._warned = False
         # Printed by the client's ProxyCommand: ssh has given the master up and would have connected anew. No remote
         # command can print it, and a shell of its own keeps standard output open until the words are out: ssh kills
         # the command when that closes.
@@ -138,6 +162,7 @@ class OpenSSHTransport(SSHTransport):
             *(("-l", user) if user else ()),
             *(("-4",) if inet_only else ()),
             *_options(*_ALWAYS, f"ConnectTimeout={max(1, round(connect_timeout))}"),
+            *(_options(f"HostKeyAlias={host_key_alias}") if host_key_alias else ()),
             *pin_options(self._pins),
         )
 
@@ -148,11 +173,42 @@ class OpenSSHTransport(SSHTransport):
 
     def logout(self) -> bool:
         """Ends the shared connection for everybody; whether there was one."""
-        return self._control("exit")
+        return self._control("exit").exit_code == 0
 
     def alive(self) -> bool:
         """Whether a shared connection is open; asks only the local socket."""
-        return self._control("check")
+        return self.session() is not None
+
+    def session(self) -> Session | None:
+        """The shared connection; ``None`` when there is none."""
+        try:
+            opened = self._socket.lstat().st_mtime
+        except OSError:
+            return None
+        found = _MASTER.search(self._control("check").stderr.decode("utf-8", "replace"))
+        if found is None:
+            return None
+        return Session(
+            host=self._host, pid=int(found["pid"]), since=datetime.datetime.fromtimestamp(opened, datetime.UTC)
+        )
+
+    @cached_property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """The user certificates that the host would be shown."""
+        return certificates(self._configuration)
+
+    def refuse_expired(self, now: datetime.datetime) -> None:
+        """Says what is wrong before the host does, which would count it as a failed login.
+
+        Raises:
+            PersonNeededError: Every certificate that the configuration names for the host has expired.
+        """
+        named = [one for one in self.certificates if one.named]
+        if named and all(one.expired(now) for one in named):
+            raise PersonNeededError(
+                f"Nothing was sent to {self._host}. {' '.join(one.warning(now) for one in named)}",
+                hint="Get a new one where you got it, then run the command again.",
+            )
 
     def explain_no_start(self, said: str) -> None:
         """Reads the words of a client."""
@@ -210,6 +266,7 @@ class OpenSSHTransport(SSHTransport):
 
     def _start(self, line: str, *more: str) -> Channel:
         self._require_program()
+        self._warn_once()
         # The check is a local question of 3 ms, and a client that finds no master would be known too late here.
         if not self.alive():
             if self._mfa:
@@ -217,23 +274,39 @@ class OpenSSHTransport(SSHTransport):
             self._login()
         return ProcessChannel(self._client(line, *more), env=self._env)
 
+    def _warn_once(self) -> None:
+        """Announces, before work that may take long, that a broken connection could soon not be opened again."""
+        with self._login_lock:
+            if not self._warned:
+                self._warned = True
+                for one in self.certificates:
+                    if said := one.warning(utc_now()):
+                        logger.warning("%s", said)
+
     def _ciphers(self) -> tuple[str, ...]:
         """Puts AES-GCM first, which carries twice as much as OpenSSH's first choice, unless a configuration chose."""
         if shutil.which(self._program) is None:
             return ()
-        chosen, default = (
-            [line for line in exchange(argv, b"", 10, self._env).stdout.splitlines() if line.startswith(b"ciphers ")]
-            for argv in (
-                (self._program, *self._route, "-G", "--", self._host),
-                (self._program, "-F", "none", "-G", "--", self._host),
-            )
+        default = self._ask_configuration("-F", "none")
+        chosen, usual = (
+            [line for line in text.splitlines() if line.startswith("ciphers ")]
+            for text in (self._configuration, default)
         )
-        return _options(f"Ciphers=^{_FAST_CIPHERS}") if chosen and chosen == default else ()
+        return _options(f"Ciphers=^{_FAST_CIPHERS}") if chosen and chosen == usual else ()
 
-    def _control(self, request: str) -> bool:
+    @cached_property
+    def _configuration(self) -> str:
+        """What the ssh program makes of its configuration for this host."""
+        return self._ask_configuration(*self._route)
+
+    def _ask_configuration(self, *options: str) -> str:
+        argv = (self._program, *options, "-G", "--", self._host)
+        return exchange(argv, b"", 10, self._env).stdout.decode("utf-8", "replace")
+
+    def _control(self, request: str) -> Exchange:
         self._require_program()
         argv = (self._program, *self._mux, *self._route, "-O", request, "--", self._host)
-        return exchange(argv, b"", 10, self._env).exit_code == 0
+        return exchange(argv, b"", 10, self._env)
 
     def _login(self) -> None:
         """Opens the shared connection, once for all threads.
@@ -245,6 +318,7 @@ class OpenSSHTransport(SSHTransport):
         with self._login_lock:
             if self.alive():
                 return
+            self.refuse_expired(utc_now())
             code, log = self._connect(f"ControlPersist={_PERSIST_SECONDS}", "ControlMaster=auto", *self._mux)
             # The login shell may end as it likes.
             if code != _SSH_FAILED or self.alive():
@@ -278,24 +352,10 @@ class OpenSSHTransport(SSHTransport):
             return code, log.read().decode("utf-8", "backslashreplace")
 
     def _why(self, log: str) -> NotSentError:
-        lines = (line.strip() for line in log.splitlines())
-        said = tail("\n".join(line for line in lines if line and not _LOG_NOISE.match(line)))
-        if "Host key verification failed" in log or "REMOTE HOST IDENTIFICATION HAS CHANGED" in log:
-            peer = _PEER.findall(log)
-            host, port = (peer[-1][0], int(peer[-1][1])) if peer else (self._host, self._port or 22)
-            offered = tuple(dict.fromkeys(f"{kind} {digest}" for kind, digest in _OFFERED.findall(log)))
-            state: KeyState = "revoked" if "REVOKED" in log else "changed" if "HAS CHANGED" in log else "unknown"
-            return host_key_error(host, port, offered[-1:], self._pins, state=state, said=said)
-        if "knownhostscommand" in log.lower() and "Bad configuration option" in log:
-            return PersonNeededError(
-                f"This {self._program} is older than OpenSSH 8.5 and cannot use the site's published host keys.",
-                hint='Update OpenSSH, or set transport = "fabric" for the site.',
-            )
-        text = f"Cannot log in to {self._host}; nothing was sent. ssh said: {said or 'nothing'}"
-        if "Permission denied" in log:
-            hint = "Check the key, the user name, and from which addresses the site lets this key in."
-            return PersonNeededError(text, hint=hint)
-        return NotSentError(text)
+        expired = [one.warning(utc_now()) for one in self.certificates if one.expired(utc_now())]
+        return login_error(
+            log, host=self._host, port=self._port, pins=self._pins, program=self._program, also=" ".join(expired)
+        )
 
     def _login_hint(self) -> str:
         if not self._mfa:
@@ -319,6 +379,11 @@ class OpenSSHTransport(SSHTransport):
                 f"{self._program} cannot use its configuration, so nothing was sent: {said}.",
                 hint="Mend that file, or name another as `ssh_config` of the site in sites.toml.",
             )
+
+
+def utc_now() -> datetime.datetime:
+    """The time, aware, in UTC."""
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _options(*settings: str) -> tuple[str, ...]:

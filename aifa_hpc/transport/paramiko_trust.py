@@ -61,12 +61,12 @@ class _QuietTransport(paramiko.Transport):  # type: ignore[misc] # paramiko has 
         raise paramiko.AuthenticationException("it asks for a second factor or a password")
 
 
-def make_strict(connection: fabric.Connection, pins: tuple[Pin, ...]) -> None:
+def make_strict(connection: fabric.Connection, pins: tuple[Pin, ...], *, alias: str = "") -> None:
     """Makes a connection that is not open yet trust known and pinned keys only, and never ask on a terminal."""
     config = connection.ssh_config
     host, port = str(connection.host), int(connection.port)
     # ssh_config(5) HostKeyAlias: the name to look up instead, on whatever port.
-    name = config.get("hostkeyalias") or known_name(host, port)
+    name = alias or config.get("hostkeyalias") or known_name(host, port)
     known = tuple(entry for entry in _known_keys(config) if entry.is_for(name))
     connection.client.set_missing_host_key_policy(_Strict(host, port, pins, known))
     types = [pin.type for pin in pins if pin.type] + [entry.type for entry in known if not entry.marker]

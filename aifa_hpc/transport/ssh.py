@@ -13,6 +13,7 @@ from aifa_hpc.command import Command, Completed
 from aifa_hpc.errors import InputError, NotSentError, OutcomeUnknownError, TransportError, tail
 from aifa_hpc.transport.base import Channel, Transport
 from aifa_hpc.transport.envelope import LONGEST_LINE, Envelope
+from aifa_hpc.transport.gate import Gate
 from aifa_hpc.transport.refusals import ChannelRefusedError, PersonNeededError
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ class SSHTransport(Transport):
     """Commands in envelopes; a subclass only carries lines and bytes."""
 
     def __init__(self) -> None:
-        self._runs = threading.BoundedSemaphore(_PARALLEL_RUNS)
+        self._gate = Gate(_PARALLEL_RUNS)
+
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether a connection is open, as far as is known here; asks nobody over there."""
 
     @abstractmethod
     def _exchange(self, line: str, stdin: bytes, timeout: float, *, login: bool = True) -> Exchange:
@@ -70,15 +75,21 @@ class SSHTransport(Transport):
         deadline = time.monotonic() + command.timeout
         envelope = _new_envelope()
         line = _require_line(envelope, command)
-        if not self._runs.acquire(timeout=command.timeout):
-            raise NotSentError(f"`{command.argv[0]}` waited {command.timeout:g} s for its turn and was not sent.")
-        try:
-            done = _patiently(
-                lambda: self._exchange(line, command.stdin, max(0.1, deadline - time.monotonic())), deadline
-            )
-        finally:
-            self._runs.release()
+        done = _patiently(lambda: self._in_turn(command, line, deadline), deadline)
         return self._judge(command, envelope, done)
+
+    def _in_turn(self, command: Command, line: str, deadline: float) -> Exchange:
+        """Waits outside while the server gives no channel, so that the others know how few get along."""
+        if not self._gate.enter(deadline - time.monotonic()):
+            raise NotSentError(f"`{command.argv[0]}` waited {command.timeout:g} s for its turn and was not sent.")
+        refused = False
+        try:
+            return self._exchange(line, command.stdin, max(0.1, deadline - time.monotonic()))
+        except ChannelRefusedError:
+            refused = True
+            raise
+        finally:
+            self._gate.leave(refused=refused)
 
     def open(self, command: Command) -> Channel:
         """Starts it over there."""
@@ -222,13 +233,13 @@ def _patiently(attempt: Callable[[], T], deadline: float) -> T:
         pause = min(1.0, 2 * pause)
 
 
-def require_names(host: str, user: str) -> None:
+def require_names(host: str, user: str, host_key_alias: str) -> None:
     """Refuses names that a program would take for an option, or that no host or user can have.
 
     Raises:
         InputError: One of them is so.
     """
-    for key, name in (("host", host), ("user", user)):
+    for key, name in (("host", host), ("user", user), ("host_key_alias", host_key_alias)):
         if name.startswith("-") or any(letter.isspace() or not letter.isprintable() for letter in name):
             raise InputError(f"{key} = {name!r} cannot be a name: it begins with a dash or holds a blank.")
     if not host:
