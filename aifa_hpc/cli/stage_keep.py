@@ -68,6 +68,25 @@ def gc(destination: str, days: float, remove: bool) -> None:
 
 
 @click.command(cls=Command)
+@click.option("-o", "--output", "path", type=click.Path(dir_okay=False), help="File to write to.")
+def checker(path: str | None) -> None:
+    """Print a program that checks manifests on a node without a network.
+
+    One file for Python 3.6 or newer, with nothing installed: python3 check.py --sample 100 MANIFEST
+    """
+    from importlib import resources  # noqa: PLC0415 - keeps `aifa --help` quick
+
+    from aifa_hpc.cli.files import write_file  # noqa: PLC0415
+
+    text = (resources.files("aifa_hpc.staging") / "checker.py").read_text("utf-8")
+    if path is None:
+        current_output().text("program", text)
+    else:
+        write_file(path, text)
+        current_output().record({"path": path}, f"written: {path}; run it with python3 {path} MANIFEST")
+
+
+@click.command(cls=Command)
 def status() -> None:
     """List the copies that this machine remembers: running, interrupted, failed, done."""
     from aifa_hpc.transfers import copies  # noqa: PLC0415 - keeps `aifa --help` quick
