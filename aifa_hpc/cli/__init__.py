@@ -26,7 +26,7 @@ from aifa_hpc.cli.render import render
 from aifa_hpc.cli.report import report
 from aifa_hpc.cli.sites import sites
 from aifa_hpc.cli.stage import stage
-from aifa_hpc.cli.stage_keep import ensure, gc, status
+from aifa_hpc.cli.stage_keep import checker, ensure, gc, status
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,7 +42,7 @@ def cli() -> None:
 for command in (sites, check, quote, render, submit, jobs, report, logs, events, explain, cancel, login, stage, demo):
     cli.add_command(command)
 sites.add_command(doctor)
-for command in (ensure, gc, status):
+for command in (ensure, checker, gc, status):
     stage.add_command(command)
 
 
