@@ -19,11 +19,12 @@ from aifa_hpc.cli.ending import run
 from aifa_hpc.cli.events import events
 from aifa_hpc.cli.explain import explain
 from aifa_hpc.cli.jobs import cancel, check, jobs, submit
-from aifa_hpc.cli.login import login
+from aifa_hpc.cli.login import login, logout
 from aifa_hpc.cli.logs import logs
 from aifa_hpc.cli.quote import quote
 from aifa_hpc.cli.render import render
 from aifa_hpc.cli.report import report
+from aifa_hpc.cli.sessions import sessions
 from aifa_hpc.cli.sites import sites
 from aifa_hpc.cli.stage import stage
 from aifa_hpc.cli.stage_keep import checker, ensure, gc, status
@@ -39,7 +40,24 @@ def cli() -> None:
     """
 
 
-for command in (sites, check, quote, render, submit, jobs, report, logs, events, explain, cancel, login, stage, demo):
+for command in (
+    sites,
+    check,
+    quote,
+    render,
+    submit,
+    jobs,
+    report,
+    logs,
+    events,
+    explain,
+    cancel,
+    login,
+    logout,
+    sessions,
+    stage,
+    demo,
+):
     cli.add_command(command)
 sites.add_command(doctor)
 for command in (ensure, checker, gc, status):
