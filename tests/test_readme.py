@@ -58,7 +58,7 @@ def test_the_site_files_of_the_readme_are_legal() -> None:
     base = load_sites(Path("/nonexistent"))
     examples = [block for block in blocks("toml") if re.match(r"(#.*\n)*\[sites\.", block)]
     found = [name for block in examples for name in read_user_sites(block, "README.md", base)]
-    assert ["lumi", "jupiter", "lumi"] == found
+    assert ["lumi", "jupiter", "lumi", "lumi"] == found
 
 
 def test_the_job_for_several_sites_is_taken_by_each() -> None:

@@ -28,6 +28,7 @@ from aifa_hpc.cli.sessions import sessions
 from aifa_hpc.cli.sites import sites
 from aifa_hpc.cli.stage import stage
 from aifa_hpc.cli.stage_keep import checker, ensure, gc, status
+from aifa_hpc.cli.watch import watch
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,6 +48,7 @@ for command in (
     render,
     submit,
     jobs,
+    watch,
     report,
     logs,
     events,

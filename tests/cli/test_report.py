@@ -16,6 +16,31 @@ if TYPE_CHECKING:
 NOW = datetime.datetime(2026, 11, 24, 12, 0, tzinfo=datetime.UTC)
 
 
+def test_jobs_that_ran_are_summed_up(aifa: Aifa) -> None:
+    """One ended well and one did not; units against a budget, and the reason of the failure."""
+    (aifa.home / "config").mkdir()
+    (aifa.home / "config" / "sites.toml").write_text("[sites.local.budget.lab]\ncore-h = 5\n")
+    account = 'account = "lab"'
+    for name, command in (("good", '["true"]'), ("bad", '["false"]')):
+        aifa("submit", aifa.job(name, command=command, resources=account), "--site", "local", "--wait")
+    fields = aifa("report", "--json").json
+    assert (2, {"COMPLETED": 1, "FAILED": 1}, ["bad"]) == (
+        fields["jobs"],
+        fields["states"],
+        [one["name"] for one in fields["failures"]],
+    )
+    (usage,) = fields["usage"]
+    assert ("local", "lab", "core-h", 2, 5.0) == tuple(
+        usage[key] for key in ("site", "account", "unit", "jobs", "budget")
+    )
+    assert 5 >= usage["left"] > 4.9
+    text = aifa("report").out
+    assert "2 jobs: 1 COMPLETED, 1 FAILED" in text
+    assert ["FAILED", "bad"] == [
+        line.split()[column] for line, column in zip(text.splitlines()[-2:], (0, 2), strict=True)
+    ]
+
+
 def test_a_page_is_written(aifa: Aifa) -> None:
     """It names its file; without jobs it says that there are none; a folder that is not there is an error."""
     ran = aifa("report", "--html", "report.html")

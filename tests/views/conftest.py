@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from aifa_hpc.slurm.records import ExitStatus
 from aifa_hpc.tracker.events import Status
 from aifa_hpc.tracker.records import Attempt, Row
+from tests.cli.conftest import Aifa
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOON = datetime.datetime(2026, 11, 24, 12, 0, tzinfo=datetime.UTC)
 
@@ -67,3 +73,9 @@ def attempts(one: Row, *earlier: tuple[str, float, float], job_id: str = "") -> 
         end=status.end,
     )
     return [*past, present]
+
+
+@pytest.fixture
+def aifa(tmp_path: Path) -> Aifa:
+    """The program, with folders of its own."""
+    return Aifa(tmp_path)
