@@ -241,6 +241,8 @@ class Area(Fact, frozen=True, kw_only=True):
         backup: It is backed up.
         bytes: Usual quota.
         files: Usual inode quota.
+        lustre_targets: Storage targets (OSTs) that a file on Lustre may be striped over; ``None`` for no Lustre.
+        fast: Why data for training belongs here rather than in the site's other areas; empty where it does not.
     """
 
     path: str
@@ -249,6 +251,8 @@ class Area(Fact, frozen=True, kw_only=True):
     backup: bool = False
     bytes: ByteSize | None = None
     files: Count | None = None
+    lustre_targets: Count | None = None
+    fast: str = ""
 
 
 class ObjectStore(Fact, frozen=True, kw_only=True):
