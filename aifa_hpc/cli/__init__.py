@@ -18,7 +18,8 @@ from aifa_hpc.cli.doctor import doctor
 from aifa_hpc.cli.ending import run
 from aifa_hpc.cli.events import events
 from aifa_hpc.cli.explain import explain
-from aifa_hpc.cli.jobs import cancel, check, jobs, submit
+from aifa_hpc.cli.jobs import cancel, check, submit
+from aifa_hpc.cli.jobs_known import jobs
 from aifa_hpc.cli.login import login, logout
 from aifa_hpc.cli.logs import logs
 from aifa_hpc.cli.quote import quote

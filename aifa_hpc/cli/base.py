@@ -24,21 +24,23 @@ def current_output() -> Output:
     return _current[-1]
 
 
+def _json_option() -> click.Option:
+    return click.Option(
+        ["--json", "as_json"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        help="Print JSON, for machines.",
+        callback=_choose_output,
+    )
+
+
 class Command(click.Command):
     """A command with ``--json``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.append(
-            click.Option(
-                ["--json", "as_json"],
-                is_flag=True,
-                expose_value=False,
-                is_eager=True,
-                help="Print JSON, for machines.",
-                callback=_choose_output,
-            )
-        )
+        self.params.append(_json_option())
 
 
 class Group(click.Group):
@@ -49,6 +51,14 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
         return list(self.commands)
+
+
+class CommandGroup(Group):
+    """A command that has further ones below it, and does its own work when none of them is named."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"invoke_without_command": True} | kwargs)
+        self.params.append(_json_option())
 
 
 def _choose_output(context: click.Context, option: click.Parameter, value: bool) -> None:

@@ -1,4 +1,4 @@
-"""The commands of a job's life: check, submit, jobs, cancel."""
+"""The commands of a job's life: check, submit, cancel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aifa_hpc.cli.base import Command, current_output, read_job_file, site_optio
 from aifa_hpc.cli.dryrun import dry_run as try_job
 from aifa_hpc.cli.quote import note_cost
 from aifa_hpc.cli.render import template_option
-from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, AifaError
+from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, EXIT_UNKNOWN, AifaError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,84 +45,75 @@ def check(job_file: Path, site: str) -> int:
 
 
 @click.command(cls=Command)
-@click.argument("job_file", type=_JOB_FILE)
+@click.argument("job_files", nargs=-1, required=True, metavar="JOB_FILE...", type=_JOB_FILE)
 @site_option
-@click.option("--wait", is_flag=True, help="Follow the job to its end; the exit code then tells how it ended.")
+@click.option("--wait", is_flag=True, help="Follow the jobs to their end; the exit code then tells how they ended.")
+@click.option("--queue", is_flag=True, help="Let what SITE has no room for wait here; `aifa jobs` submits it later.")
 @click.option("--dry-run", is_flag=True, help="Have SITE's own sbatch look at the script, and submit nothing.")
 @template_option
-def submit(job_file: Path, site: str, wait: bool, dry_run: bool, template: Path | None) -> int:
-    """Submit the job to SITE, exactly once."""
+def submit(  # noqa: PLR0917 - click calls it by name
+    job_files: Sequence[Path], site: str, wait: bool, queue: bool, dry_run: bool, template: Path | None
+) -> int:
+    """Submit jobs to SITE, each exactly once; several are one command there, and those without room wait here."""
     from aifa_hpc.tracker.connection import connect  # noqa: PLC0415 - keeps `aifa --help` quick
 
     output = current_output()
     with connect(site, template=template) as connection:
-        job = read_job_file(job_file, connection.cluster.site)
+        machine = connection.cluster.site
+        jobs = [read_job_file(path, machine) for path in job_files]
         if dry_run:
-            try_job(job, connection.cluster)
+            for job in jobs:
+                try_job(job, connection.cluster)
             return EXIT_DONE
         try:
-            handle = connection.submit(job)
+            many = queue or len(jobs) > 1
+            handles = connection.submit_many(jobs) if many else [connection.submit(job) for job in jobs]
         except KeyboardInterrupt:
             output.note("\nIt may have been submitted: do not submit it again before `aifa jobs` has told.")
             raise
-        note_cost(job, connection.cluster.site)
-        ids = [str(part.job_id) for part in connection.store.parts(handle.token)]
-        parts = f" in {len(ids)} parts ({', '.join(ids)})" if len(ids) > 1 else ""
-        line = f"job {handle.id} submitted to {site}{parts}; follow it: aifa logs {handle.id} -f"
-        if not wait:
+        for job in jobs:
+            note_cost(job, machine)
+        lines = [_submitted_line(handle, connection.store.parts(handle.token)) for handle in handles]
+        if wait:
+            for line in lines:
+                output.note(line)
+            return max(_follow(handle) for handle in handles)
+        for handle, line in zip(handles, lines, strict=True):
             output.record(job_fields(handle.row), line)
-            return EXIT_DONE
-        output.note(line)
-        try:
-            status = handle.wait(
-                seen=lambda status: None if status.over else output.note(status_line(status)), trouble=output.note
-            )
-        except (KeyboardInterrupt, AifaError):
-            goes_on = f"\nJob {handle.id} goes on: `aifa jobs` shows it, `aifa cancel {handle.id}` ends it."
-            output.record(job_fields(handle.row), goes_on)
-            raise
-        output.record(job_fields(handle.row), f"job {handle.id} ended: {status_line(status)}")
-        if status.ok:
-            return EXIT_DONE
+        return max(_SUBMITTED.get(handle.status.state, EXIT_DONE) for handle in handles)
+
+
+_SUBMITTED = {"REFUSED": EXIT_SITE, "NOT_SENT": EXIT_SITE, "UNKNOWN": EXIT_UNKNOWN}
+
+
+def _submitted_line(handle: JobHandle, parts: Sequence[Row]) -> str:
+    """What became of a submission, in a sentence."""
+    site = handle.row.site
+    ids = [part.job_id for part in parts if part.job_id]
+    if not ids:
+        return f"job {handle.name} ({handle.token}): {status_line(handle.status)}"
+    count = f" in {len(parts)} parts ({', '.join(ids)})" if len(parts) > 1 else ""
+    waits = f", {len(parts) - len(ids)} of which wait here" if len(ids) < len(parts) else ""
+    return f"job {handle.id} submitted to {site}{count}{waits}; follow it: aifa logs {handle.id} -f"
+
+
+def _follow(handle: JobHandle) -> int:
+    output = current_output()
+    try:
+        status = handle.wait(
+            seen=lambda status: None if status.over else output.note(status_line(status)), trouble=output.note
+        )
+    except (KeyboardInterrupt, AifaError):
+        name = handle.id or handle.token
+        goes_on = f"\nJob {name} goes on: `aifa jobs` shows it, `aifa cancel {name}` ends it."
+        output.record(job_fields(handle.row), goes_on)
+        raise
+    output.record(job_fields(handle.row), f"job {handle.id or handle.token} ended: {status_line(status)}")
+    if status.ok:
+        return EXIT_DONE
+    if handle.id:
         output.note(f"its output: aifa logs {handle.id}")
-        return EXIT_FAILED
-
-
-@click.command(cls=Command)
-@click.option("--site", metavar="SITE", help="Only the jobs of this site.")
-@click.option("--all", "everything", is_flag=True, help="Also jobs that ended more than a day ago.")
-@click.option("--offline", is_flag=True, help="Show what is remembered; ask no site.")
-def jobs(site: str | None, everything: bool, offline: bool) -> int:
-    """List your jobs on all sites, asking each site once."""
-    from aifa_hpc.sites.load import load_site, state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
-    from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
-    from aifa_hpc.tracker.groups import collapse  # noqa: PLC0415
-    from aifa_hpc.tracker.poller import utc_now  # noqa: PLC0415
-    from aifa_hpc.tracker.store import Store  # noqa: PLC0415
-
-    output, code = current_output(), EXIT_DONE
-    store = Store(state_dir() / "jobs.sqlite3")
-    if site is not None and not store.rows(site):
-        load_site(site)  # a site whose jobs are remembered may be gone from sites.toml
-    if not offline:
-        for name in sorted({row.site for row in store.rows(site, active=True)}):
-            try:
-                with connect(name) as connection:
-                    connection.poll()
-            except AifaError as error:
-                output.error(error)
-                output.note(f"For {name} follows what was known before.")
-                code = EXIT_SITE
-    since = utc_now() - datetime.timedelta(days=1)
-    known = collapse(store.rows(site))
-    rows = [row for row in known if everything or not row.status.over or row.changed_at >= since]
-    columns = ("id", "site", "name", "state", "elapsed", "exit", "reason")
-    output.table(
-        columns,
-        [job_fields(row) for row in rows],
-        empty="no jobs" if everything else "no jobs; `aifa jobs --all` shows older ones",
-    )
-    return code
+    return EXIT_FAILED
 
 
 @click.command(cls=Command)
@@ -137,6 +128,8 @@ def cancel(job_id: str, site: str | None) -> None:
         else:
             handle.cancel()
             text = f"asked {handle.row.site} to cancel job {handle.id}; `aifa jobs` shows when it has"
+            if handle.id is None and handle.refresh().over:
+                text = f"job {handle.token} waited here and is forgotten"
         current_output().record(job_fields(handle.row), text)
 
 

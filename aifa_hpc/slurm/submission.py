@@ -33,7 +33,7 @@ from aifa_hpc.errors import NotSentError, OutcomeUnknownError, SiteError, Submis
 from aifa_hpc.slurm.shell import ASK, CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 _TELL = """
 tell() { printf 'aifa: job %s %s\\n' "$1" "$2"; }
@@ -162,6 +162,18 @@ The fence is marked, so that it is known when it is asked for again. Only the us
 names in the queue and give them to a job.
 """
 
+_LIST = """
+[ -d "$1" ] || { echo "aifa: listed"; exit 0; }
+cd -- "$1" || exit 73
+for folder in */; do
+  id=
+  [ -s "./${folder}receipt" ] && IFS= read -r id < "./${folder}receipt"
+  [ -z "$id" ] || printf 'aifa: held %s %s\\n' "${folder%/}" "$id"
+done
+echo "aifa: listed"
+"""
+
+_LISTED = re.compile(r"^aifa: held (?P<token>\w+) (?P<id>\d+)\s*$", re.MULTILINE | re.ASCII)
 _JOB = re.compile(r"^aifa: job (?P<number>\d+) (?P<kind>[a-z]+) ?(?P<value>\d*)\s*$", re.MULTILINE | re.ASCII)
 _WORDS = re.compile(r"^aifa: words (?P<number>\d+) (?P<words>.*?)\s*$", re.MULTILINE | re.ASCII)
 _DONE = re.compile(r"^aifa: done \d+\s*$", re.MULTILINE | re.ASCII)
@@ -355,9 +367,13 @@ def _settled(ticket: Ticket, outcome: Outcome) -> str | None:
     )
 
 
-def tickets_by_folder(tickets: Iterable[Ticket]) -> dict[str, list[Ticket]]:
-    """The tickets by the folder that holds their folders, which one command shares."""
-    found: dict[str, list[Ticket]] = {}
-    for ticket in tickets:
-        found.setdefault(ticket.jobs, []).append(ticket)
-    return found
+def list_receipts(jobs: str) -> Flow[dict[str, str]]:
+    """The job ids of all receipts in a folder of job folders, by token.
+
+    Raises:
+        SiteError: It cannot be read.
+    """
+    completed = yield shell(_LIST, jobs, timeout=120.0, idempotent=True)
+    if completed.exit_code != 0 or "aifa: listed" not in completed.out:
+        raise completed.refusal(f"the job folders in {jobs} cannot be listed")
+    return {match["token"]: match["id"] for match in _LISTED.finditer(completed.out)}

@@ -11,13 +11,16 @@ from aifa_hpc.errors import AifaError, InputError, SiteError, TransportError
 from aifa_hpc.jobs.check import require_open
 from aifa_hpc.jobs.plan import read_indices
 from aifa_hpc.sites.load import load_site, state_dir
+from aifa_hpc.tracker.adopting import adopt
 from aifa_hpc.tracker.groups import collapse, whole
 from aifa_hpc.tracker.handle import JobHandle
 from aifa_hpc.tracker.outbox import Outbox
 from aifa_hpc.tracker.patience import Patience
-from aifa_hpc.tracker.poller import Poller
+from aifa_hpc.tracker.poller import Poller, utc_now
+from aifa_hpc.tracker.settling import Ghost, ghosts, settle
 from aifa_hpc.tracker.store import Store
 from aifa_hpc.tracker.stream import follow_events, read_events
+from aifa_hpc.tracker.submitter import new_token
 from aifa_hpc.tracker.waiting import TICK_SECONDS, Subscription, Watcher
 
 if TYPE_CHECKING:
@@ -137,6 +140,29 @@ class Connection:
             NotSentError: None was submitted; try again.
         """
         return [JobHandle(self, row) for row in self._poller.queue.put(jobs)]
+
+    def adopt(self, ids: Sequence[str]) -> list[JobHandle]:
+        """Follows jobs that were submitted by hand or by other tools, by their ids.
+
+        Raises:
+            InputError: Some are not known there, or not yours; none was adopted.
+        """
+        return [JobHandle(self, row) for row in adopt(ids, self.cluster, self.store, clock=utc_now, token=new_token)]
+
+    def forget(self, token: str) -> int:
+        """Cancels those parts of a job that wait here; how many did."""
+        return sum(self._poller.queue.drop(row) for row in self.store.parts(token))
+
+    def settle(self, rows: Sequence[Row]) -> list[Row]:
+        """Asks the site what became of jobs in doubt; see :mod:`aifa_hpc.tracker.settling`."""
+        return settle(rows, self._poller, self.cluster, self.store, utc_now())
+
+    def ghosts(self) -> list[Ghost]:
+        """Receipts on the site that nobody here remembers, in all folders that jobs of ours are in."""
+        rows = self.store.rows(self.cluster.site.name)
+        folders = {row.folder.rpartition("/")[0] for row in rows if row.folder}
+        folders.add(f"{self.cluster.workdir(self.cluster.site.access.account)}/jobs")
+        return ghosts(self.cluster, self.store, sorted(folders))
 
     def jobs(self, *, active: bool = False) -> list[JobHandle]:
         """The jobs remembered for this site, the oldest first, as they stand in the store."""

@@ -14,7 +14,7 @@ import msgspec
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.features import KINDS
 from aifa_hpc.slurm.states import WAITING
-from aifa_hpc.tracker.events import NOT_SENT, REFUSED, Status
+from aifa_hpc.tracker.events import NOT_SENT, QUEUED, REFUSED, Status
 from aifa_hpc.tracker.tasks import badness, counted
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from aifa_hpc.jobs.features import After
     from aifa_hpc.tracker.store import Row
+
+_WAITS = WAITING | {QUEUED}
 
 
 def collapse(rows: Iterable[Row]) -> list[Row]:
@@ -48,7 +50,7 @@ def whole(parts: Sequence[Row]) -> Row:
 def _chain(parts: Sequence[Row]) -> Status:
     alive = [row for row in parts if not row.status.over]
     ran = [row for row in parts if row.status.over and not _never_ran(row.status)]
-    shown = next((row for row in alive if row.status.state not in WAITING), alive[0]) if alive else (ran or parts)[-1]
+    shown = next((row for row in alive if row.status.state not in _WAITS), alive[0]) if alive else (ran or parts)[-1]
     where = f"link {parts.index(shown) + 1} of {len(parts)}"
     elapsed = [row.status.elapsed_seconds for row in parts if row.status.elapsed_seconds is not None]
     status = shown.status
@@ -64,9 +66,9 @@ def _array(parts: Sequence[Row]) -> Status:
     alive = [row for row in parts if not row.status.over]
     counts = f"parts: {counted(row.status.state for row in parts)}"
     if alive:
-        begun = len(alive) < len(parts) or any(row.status.state not in WAITING for row in alive)
-        shown = next((row for row in alive if row.status.state not in WAITING), alive[0]).status
-        return replace(shown, state="RUNNING" if begun and shown.state in WAITING else shown.state, reason=counts)
+        begun = len(alive) < len(parts) or any(row.status.state not in _WAITS for row in alive)
+        shown = next((row for row in alive if row.status.state not in _WAITS), alive[0]).status
+        return replace(shown, state="RUNNING" if begun and shown.state in _WAITS else shown.state, reason=counts)
     worst = max(parts, key=lambda row: badness(row.status.state)).status
     return replace(worst, reason="; ".join(filter(None, (counts, worst.reason))))
 

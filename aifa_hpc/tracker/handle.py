@@ -141,12 +141,16 @@ class JobHandle:
         return self.status
 
     def cancel(self) -> None:
-        """Asks Slurm to cancel it, all parts of it; ``wait`` tells when that has happened.
+        """Asks Slurm to cancel it, all parts of it; ``wait`` tells when that has happened. What waits here is gone.
 
         Raises:
             InputError: It has no id, so there is nothing to cancel.
             SiteError: Slurm refused.
         """
+        if not self._task and self.connection.forget(self.token):
+            self.refresh()
+            if self.status.over:
+                return
         known = self._known_id()
         if self._task:
             self.connection.cluster.cancel(f"{known}_{self._task}")

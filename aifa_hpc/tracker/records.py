@@ -74,11 +74,12 @@ class Row:
     @property
     def logs(self) -> tuple[str, ...]:
         """The same, each file of an array by itself."""
-        if self.adopted:
+        if self.adopted and (not self.log_file or "%a" not in self.log_file):
             return (self.log_file,) if self.log_file else ()
         if not self.tasks:
             return (self.log,)
-        return tuple(f"{self.folder}/{self.job_id}_{index}.out" for index in read_indices(self.tasks))
+        pattern = self.log_file or f"{self.folder}/{self.job_id}_%a.out"
+        return tuple(pattern.replace("%a", str(index)) for index in read_indices(self.tasks))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ import datetime
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError
-from aifa_hpc.tracker.events import OVER, SUBMITTING, Status
+from aifa_hpc.tracker.events import LOST, OVER, SUBMITTING, Status
 from aifa_hpc.tracker.records import Attempt, Event, Row, exit_of, row_of
 from aifa_hpc.tracker.schema import Database
 
@@ -131,7 +131,9 @@ class Store:
             self._db.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608 - our own names
             self._tell(row, row.status, row.job_id, row.created_at, previous="")
 
-    def update(self, token: str, status: Status, *, now: datetime.datetime, job_id: str | None = None) -> Row:
+    def update(
+        self, token: str, status: Status, *, now: datetime.datetime, job_id: str | None = None, revive: bool = False
+    ) -> Row:
         """Writes a status, and the id once there is one; a job that is over stays as it is.
 
         Args:
@@ -139,10 +141,11 @@ class Store:
             status: What is known now.
             now: When that became known.
             job_id: Slurm's id, when it has just become known.
+            revive: It was given up as LOST, and has been found.
         """
         with self._db.writing():
             row = self.get(token)
-            if row.status.state in OVER:
+            if row.status.state in OVER and not (revive and row.status.state == LOST):
                 return row
             self._db.execute(
                 "UPDATE jobs SET job_id = coalesce(?, job_id), state = ?, reason = ?, exit_code = ?, exit_signal = ?,"

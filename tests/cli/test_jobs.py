@@ -170,3 +170,39 @@ def test_without_an_ssh_program_the_error_names_the_other_transport(aifa: Aifa) 
     path = aifa.job(resources='partition = "standard-g"\ngpus_per_node = 8\naccount = "project_465000001"')
     ran = aifa("submit", path, "--site", "lumi", env={"PATH": str(aifa.home)})
     assert (3, True) == (ran.code, "fabric" in ran.err), ran.err
+
+
+def test_several_jobs_are_submitted_together(aifa: Aifa) -> None:
+    """Each has a line of its own; the exit code is the worst of what became of them."""
+    paths = [aifa.job(name, command=f'["sh", "-c", "exit {code}"]') for name, code in (("a", 0), ("b", 3))]
+    ran = aifa("submit", *paths, "--site", "local", "--json")
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert (0, ["a", "b"], True) == (ran.code, [line["name"] for line in lines], all(line["id"] for line in lines))
+    assert 1 == aifa("submit", *paths, "--site", "local", "--wait").code
+    bad = aifa("submit", *paths, aifa.job("c", time='"900-00:00:00"', kind='"mpi"'), "--site", "local")
+    assert (2, 4) == (bad.code, len(aifa("jobs", "--json").json))
+
+
+def test_a_job_of_other_means_is_adopted(aifa: Aifa) -> None:
+    """By its id; one that nobody knows is an error, and nothing is in doubt afterwards."""
+    script = "#!/bin/bash\n#SBATCH --job-name=hand --output=hand.out\necho by hand\n"
+    command = [sys.executable, "-c", EMBEDDED.format(script=script)]
+    job = subprocess.run(
+        command, env=aifa.env, cwd=aifa.home, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    adopted = aifa("jobs", "adopt", job, "--site", "local", "--json")
+    assert (0, "hand") == (adopted.code, adopted.json["name"])
+    log = aifa("logs", job, "-f")
+    assert (0, "by hand\n") == (log.code, log.out)
+    unknown = aifa("jobs", "adopt", "9999", "--site", "local")
+    assert (2, True) == (unknown.code, "9999: is not known to local" in unknown.err)
+    assert (0, []) == ((ran := aifa("jobs", "settle", "--json")).code, ran.json)
+
+
+EMBEDDED = """
+from aifa_hpc.command import Command
+from aifa_hpc.cluster import open_transport
+from aifa_hpc.sites.load import load_site
+command = Command(argv=("sbatch", "--parsable"), stdin={script!r}.encode())
+print(open_transport(load_site("local")).run(command).out.strip())
+"""

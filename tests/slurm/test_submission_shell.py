@@ -14,7 +14,7 @@ import pytest
 
 from aifa_hpc.command import Command, Completed, drive
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, SiteError, SubmissionUnknownError
-from aifa_hpc.slurm.submission import Outcome, Ticket, look_up, look_up_many, submit, submit_many
+from aifa_hpc.slurm.submission import Outcome, Ticket, list_receipts, look_up, look_up_many, submit, submit_many
 
 if TYPE_CHECKING:
     from conftest import Machine
@@ -347,3 +347,13 @@ def test_the_list_is_gone_through_when_nobody_listens(machine: Machine) -> None:
 
     assert submitted(5) == drive(submit_many(tickets, scripts, queue=False), deaf)
     assert 5 == len(machine.calls("sbatch"))
+
+
+def test_receipts_are_listed(machine: Machine) -> None:
+    """Those with an id in them; a folder that is not there has none."""
+    assert {} == drive(list_receipts(ticket(machine).jobs), machine.run)
+    machine.program("sbatch", COUNTING)
+    tickets, scripts = many(machine, 3)
+    drive(submit_many(tickets, scripts, queue=True), machine.run)
+    drive(look_up(ticket(machine, token="fenced")), machine.run)
+    assert {"t0": "100", "t1": "101", "t2": "102"} == drive(list_receipts(tickets[0].jobs), machine.run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,66 +13,17 @@ from aifa_hpc.jobs.features import After, Array, Chain
 from aifa_hpc.jobs.spec import Job, Launch, Resources
 from aifa_hpc.sites.load import load_site
 from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord
-from aifa_hpc.slurm.submission import Outcome, Ticket
 from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.store import Store
 from aifa_hpc.tracker.submitter import new_token
 from aifa_hpc.units import Walltime
+from tests.tracker.written import FOUND, JOB, NEVER, Clock, WrittenCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aifa_hpc.slurm.query import Subject
-
-NOW = datetime.datetime(2026, 11, 24, 12, 0, tzinfo=datetime.UTC)
-FOUND = Outcome(kind="submitted", job_id="77")
-NEVER = Outcome(kind="unsent")
-JOB = Job(
-    name="digits",
-    resources=Resources(partition="small-g", gpus_per_node=1, time=Walltime(60)),
-    launch=Launch(command=("true",)),
-)
-
-
-@dataclass
-class WrittenCluster:
-    """A cluster that says what it was told to say, and remembers what it was asked."""
-
-    submitted: Any = "123"
-    looked_up: list[Outcome] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
-    asked: list[tuple[str, ...]] = field(default_factory=list)
-    prepared: list[tuple[Any, ...]] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
-    site: Any = field(default_factory=lambda: load_site("lumi"))
-
-    def prepare(self, job: Job, token: str, *part: Any, **place: Any) -> tuple[Ticket, str]:
-        """As the real one, with some script."""
-        self.prepared.append((*part, place))
-        self.jobs.append(job)
-        return Ticket(token=token, name=f"{job.name}.{token}", jobs="/scratch/jobs"), "#!/bin/bash\n"
-
-    def submit(self, ticket: Ticket, script: str) -> str:
-        """The written outcome."""
-        del ticket, script
-        return _said(self.submitted)
-
-    def look_up_many(self, tickets: list[Ticket]) -> list[Outcome]:
-        """The written outcomes."""
-        return [self.looked_up.pop(0) for _ in tickets]
-
-    def ask(self, subjects: list[Subject], *, since: str) -> Answer:
-        """The next written answer."""
-        del since
-        self.asked.append(tuple(subject.id for subject in subjects))
-        return self.answers.pop(0)
-
-
-def _said(value: Any) -> Any:
-    if isinstance(value, BaseException):
-        raise value
-    return value
+    from aifa_hpc.slurm.submission import Ticket
 
 
 @pytest.fixture
@@ -82,20 +32,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path / "jobs.sqlite3")
     yield store
     store.close()
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime.datetime:
-        return self.now
-
-    def forward(self, seconds: float) -> None:
-        """Moves it."""
-        self.now += datetime.timedelta(seconds=seconds)
 
 
 def poller(cluster: WrittenCluster, store: Store, clock: Clock, tokens: str = "abcdef") -> Poller:
