@@ -131,7 +131,7 @@ class Engine:
         self.node, self.kind = node, kind
         node.program(kind, DAEMON)
         program = (node.root / "bin" / "program").read_text()
-        node.program("program", f"{program}sys.exit(int(os.environ['CODE']))\n")
+        node.program("program", f"{program}os.system(os.environ['BEFORE'])\nsys.exit(int(os.environ['CODE']))\n")
         self.library(alive=2)
 
     def library(self, alive: int) -> None:
@@ -147,12 +147,12 @@ class Engine:
         )
 
     def run(
-        self, loader: jinja2.BaseLoader, *words: str, code: int = 0, **shape: int
+        self, loader: jinja2.BaseLoader, *words: str, code: int = 0, before: str = "true", **shape: int
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a job of two nodes."""
+        """Runs a job of two nodes, whose program runs a line of shell first."""
         kinds = LOCAL.launch | {self.kind: msgspec.structs.replace(LOCAL.launch[self.kind], **shape)}
         site = msgspec.structs.replace(LOCAL, launch=kinds)
-        made = job(self.kind, ("program", *words), {"nodes": 2}, env={"CODE": str(code), "A": NASTY[0]})
+        made = job(self.kind, ("program", *words), {"nodes": 2}, env={"CODE": str(code), "BEFORE": before, "A": NASTY[0]})
         folder = self.node.root / "job"
         folder.mkdir()
         placement = Placement(folder=str(folder), token="t0", name="a.t0")
@@ -181,21 +181,58 @@ def test_an_engine_runs_the_command_once_and_stops(engine: Engine, code: int, lo
     assert code == done.returncode, done.stderr
     (call,) = engine.node.calls("program")
     port = 10000 + os.getpid() % 10000
-    port = 20001 if (port, engine.kind) == (10001, "ray") else port
+    shared = f"{engine.node.root}/job/.{engine.kind}-{os.getpid()}"
     expected = {
-        "ray": {"RAY_ADDRESS": f"nid005001:{port}"},
+        "ray": {
+            "RAY_ADDRESS": f"nid005001:{port}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": f"{shared}/token",
+        },
         "dask": {
-            "DASK_SCHEDULER_ADDRESS": f"tcp://nid005001:{port}",
-            "DASK_SCHEDULER_FILE": f"{engine.node.root}/job/dask-{os.getpid()}.json",
+            "DASK_SCHEDULER_ADDRESS": f"tls://nid005001:{port}",
+            "DASK_SCHEDULER_FILE": f"{shared}/scheduler.json",
+            "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",
+            "DASK_DISTRIBUTED__COMM__TLS__WORKER__KEY": f"{shared}/key.pem",
         },
     }
     assert (expected[engine.kind] | {"A": NASTY[0]}).items() <= call.env.items()
     assert NASTY == call.argv
     started = [line for line in engine.daemons if line != "stopped"]
-    first = {"ray": ["start --head"], "dask": ["scheduler --host nid005001", "worker tcp://nid005001:"]}
+    first = {"ray": ["start --head"], "dask": ["scheduler --protocol tls", "worker tls://nid005001:"]}
     assert len(first[engine.kind]) == len(started) == engine.daemons.count("stopped")
     assert all(any(line.startswith(words) for line in started) for words in first[engine.kind])
     assert (engine.node.root / "job" / "exit").read_text().split()[2] == str(code)
+    assert [] == [place for place in (Path(shared), Path(f"/tmp/{engine.kind}-{os.getpid()}")) if place.exists()]
+
+
+def test_a_secret_of_an_engine_is_for_its_owner_only(node: Node, loader: jinja2.BaseLoader) -> None:
+    """Ray's token is long, in a file of mode 0600 in a folder of mode 0700; it stands in no argument and no log."""
+    engine = Engine(node, "ray")
+    secret = node.root / "job" / f".ray-{os.getpid()}" / "token"
+    look = f"stat -c %a '{secret.parent}' '{secret}'; cp '{secret}' '{node.root}/kept'"
+    done = engine.run(loader, before=look)
+    token = (node.root / "kept").read_text()
+    assert ("700\n600\n", 64) == (done.stdout, len(token))
+    assert token not in done.stderr + "".join(engine.daemons)
+    assert all(token not in " ".join(call.argv) for name in ("srun", "program") for call in node.calls(name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable", "value", "left_out"),
+    [
+        ("ray", "RAY_AUTH_MODE", "disabled", "RAY_AUTH_TOKEN_PATH"),
+        ("dask", "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "false", "openssl"),
+    ],
+)
+def test_who_wants_no_secret_says_so(
+    kind: str, variable: str, value: str, left_out: str, loader: jinja2.BaseLoader
+) -> None:
+    """The user's own setting wins, and the daemons then speak as it says."""
+    assert left_out in render(job(kind), LOCAL, loader, version="0")
+    text = render(job(kind, env={variable: value}), LOCAL, loader, version="0")
+    assert left_out not in text
+    assert "tls" not in text
+    assert f"export {variable}={value}\n" in text
 
 
 def test_an_engine_that_never_comes_together_is_given_up(engine: Engine, loader: jinja2.BaseLoader) -> None:
