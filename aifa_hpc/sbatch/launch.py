@@ -66,6 +66,7 @@ def launch_variables(fit: Fit) -> list[Export]:
     lines = [
         Export(name="RANK", value=Raw('"$SLURM_PROCID"'), note="What torch.distributed reads (init_method env://)."),
         Export(name="WORLD_SIZE", value=Raw('"$SLURM_NTASKS"')),
+        Export(name="LOCAL_WORLD_SIZE", value=str(fit.tasks)),
     ]
     number = Export(name="LOCAL_RANK", value=Raw('"$SLURM_LOCALID"'))
     if not own_gpu:

@@ -208,6 +208,7 @@ def test_lumi_for_real(node: Node, loader: jinja2.BaseLoader) -> None:
         "ROCR_VISIBLE_DEVICES": "3",
         "RANK": "3",
         "WORLD_SIZE": "16",
+        "LOCAL_WORLD_SIZE": "8",
         "LOCAL_RANK": "0",
         "MASTER_ADDR": "nid005001",
         "MASTER_PORT": "14711",
@@ -236,10 +237,10 @@ def test_jupiter_for_real(node: Node, loader: jinja2.BaseLoader) -> None:
     (call,) = node.calls("torchrun")
     assert call.argv == [
         "--nnodes=2",
-        "--nproc-per-node=4",
-        "--rdzv-backend=c10d",
-        "--rdzv-id=4711",
-        "--rdzv-endpoint=10.0.0.1:14711",
+        "--nproc_per_node=4",
+        "--rdzv_backend=c10d",
+        "--rdzv_id=4711",
+        "--rdzv_endpoint=10.0.0.1:14711",
         "train.py",
         "--x",
     ]
@@ -369,7 +370,8 @@ def legal_jobs(draw: st.DrawFn) -> tuple[str, Job]:
     name = draw(st.sampled_from(sorted(site.partitions)))
     partition = site.partitions[name]
     node = site.nodes[partition.node]
-    gpus = draw(st.integers(1, node.gpus)) if node.gpus else 0
+    most = node.gpus if partition.max_gpus is None else min(node.gpus, partition.max_gpus)
+    gpus = draw(st.integers(1, most)) if most else 0
     tasks = draw(st.none() | st.integers(1, 8))
     resources = Resources(
         time=f"{draw(st.integers(1, 30))}",
