@@ -39,6 +39,8 @@ _NATIVE = {
     "slurmdbd": "slurmdbd",
     "sbatch": "slurm-client",
     "/usr/bin/python3": "python3",
+    "/usr/bin/torchrun": "python3-torch",
+    "openssl": "openssl",
     "modulecmd": "environment-modules",
     "munged": "munge",
     "mariadbd": "mariadb-server",

@@ -54,7 +54,6 @@ TASKS, CPUS = "resources.tasks_per_node", "resources.cpus_per_task"
 
 NO_GPUS = "Slurm takes a job on GPU nodes that asks for no GPU; it would see none, which is why check refuses it"
 NEGATIVE = "sbatch 22.05 reads -1 as no number of nodes and gives one"
-ONE_GPU = "the site bounds the GPUs of a job there, and the test cluster bounds its nodes only"
 ZERO_MEMORY = "to Slurm 0 means all memory of the node; check wants a number that can be compared and billed"
 MEMBERS = "which accounts exist and who belongs to them is known to the site's database only"
 OWN_RESERVATION = "reservations come and go, and a user may have one of their own: check warns"
@@ -135,7 +134,7 @@ ROWS: tuple[Row, ...] = (
     lumi(GPUS, gpus_per_node=0, because=NO_GPUS),
     lumi(gpus_per_node=4),
     lumi(partition="small-g", gpus_per_node=1),
-    lumi(GPUS, ONE_GPU, partition="lumid", gpus_per_node=2),
+    lumi(GPUS, partition="lumid", gpus_per_node=2),
     lumi(GPUS, partition="lumid", gpus_per_node=9),
     lumi(GPUS, partition="small-g", gpus_per_node=9),
     lumi(GPUS, partition="standard", gpus_per_node=1),

@@ -145,7 +145,8 @@ def slurm_conf(site: Site, layout: Layout, shape: Shape) -> str:
         "SchedulerParameters=bf_interval=5",
         "SelectType=select/cons_tres",
         "SelectTypeParameters=CR_Core_Memory",
-        "MailProg=/bin/true",
+        # Called as `MailProg -s SUBJECT USER`; writes down what would be sent.
+        "MailProg=/usr/local/sbin/entrypoint",
         # Declared nodes are powered-down ones of a cloud, which Slurm counts, does not ping and never powers up here.
         "SuspendProgram=/bin/true",
         "ResumeProgram=/bin/true",
@@ -322,11 +323,13 @@ def _qos_line(name: str, qos: Qos | None, partition: Partition | None) -> str:
 
 
 def admin(site: Site, shape: Shape) -> str:
-    """Commands for the running controller: the site's standing reservations, and one that nobody else can use.
+    """Commands for the running controller: limits of GPUs, the site's standing reservations, and one for nobody.
 
-    The last one holds the nodes that are only declared, so that no job is ever given one.
+    The database knows of GPUs when the controller has told it of them. The last reservation holds the nodes that are
+    only declared, so that no job is ever given one.
     """
-    lines = []
+    limits = {name: partition.max_gpus for name, partition in site.partitions.items() if partition.max_gpus is not None}
+    lines = [f"sacctmgr -i modify qos part_{name} set MaxTRESPerJob=gres/gpu={most}" for name, most in limits.items()]
     if shape.declared:
         lines.append(_reservation("declared", shape.declared, "Users=root", "Flags=MAINT,IGNORE_JOBS"))
     for name, reservation in site.reservations.items():

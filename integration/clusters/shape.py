@@ -136,7 +136,7 @@ def _cpus(text: str) -> Iterator[int]:
 
 
 def qos_of_partition(name: str, partition: Partition, site: Site) -> str:
-    """The QOS that carries a partition's limits per user, empty when it has none."""
+    """The QOS that carries the limits of a partition that Slurm has no other place for, empty when it has none."""
     key = f"part_{name}"
-    limited = partition.max_submitted is not None or partition.max_running is not None
+    limited = any(limit is not None for limit in (partition.max_submitted, partition.max_running, partition.max_gpus))
     return key if limited or key in site.qos else ""

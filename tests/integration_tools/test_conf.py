@@ -129,6 +129,8 @@ def test_limits_of_partitions(lumi: Site) -> None:
             assert f"part_{name}" == words["QOS"]
             expected = f"MaxJobsPerUser={partition.max_running} MaxSubmitJobsPerUser={partition.max_submitted}"
             assert f"add qos part_{name} Flags=DenyOnLimit {expected}" in conf.accounting(lumi).splitlines()
+        limit = f"sacctmgr -i modify qos part_{name} set MaxTRESPerJob=gres/gpu={partition.max_gpus}"
+        assert (partition.max_gpus is not None) == (limit in conf.admin(lumi, shape_of(lumi)).splitlines())
 
 
 def test_limits_that_a_qos_carries_are_left_to_it(jupiter: Site) -> None:

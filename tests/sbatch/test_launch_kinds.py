@@ -152,7 +152,9 @@ class Engine:
         """Runs a job of two nodes, whose program runs a line of shell first."""
         kinds = LOCAL.launch | {self.kind: msgspec.structs.replace(LOCAL.launch[self.kind], **shape)}
         site = msgspec.structs.replace(LOCAL, launch=kinds)
-        made = job(self.kind, ("program", *words), {"nodes": 2}, env={"CODE": str(code), "BEFORE": before, "A": NASTY[0]})
+        made = job(
+            self.kind, ("program", *words), {"nodes": 2}, env={"CODE": str(code), "BEFORE": before, "A": NASTY[0]}
+        )
         folder = self.node.root / "job"
         folder.mkdir()
         placement = Placement(folder=str(folder), token="t0", name="a.t0")
