@@ -159,7 +159,7 @@ def query(subjects: Sequence[Subject], *, since: str) -> Flow[Answer]:
     known = {subject.id: subject.seen for subject in subjects if subject.seen}
     errors: dict[str, str] = {}
     queue: dict[str, JobRecord] = {}
-    same: dict[str, int | None] = {}
+    same: set[str] = set()
     accounting: dict[str, JobRecord] = {}
     for section in sections:
         said = "\n".join(_SAID.findall(section["body"])).strip()
@@ -174,7 +174,7 @@ def query(subjects: Sequence[Subject], *, since: str) -> Flow[Answer]:
             accounting |= parse_accounting(section["body"])
     return Answer(
         queue=None if "squeue" in errors else queue,
-        same=same,
+        same=frozenset(same),
         accounting=None if "sacct" in errors else accounting,
         sentinels=_sentinels(text, subjects),
         errors=errors,

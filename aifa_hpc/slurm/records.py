@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,11 +81,11 @@ class Answer:
             queue shows alive.
         sentinels: Exit records by token, those of an array's tasks by ``TOKEN_INDEX``.
         errors: What the programs that did not answer said, by program name.
-        same: Jobs of which the queue says what it said last time, with the seconds they have run; not in ``queue``.
+        same: Jobs of which the queue says what it said last time, time running on; not in ``queue``.
     """
 
     queue: dict[str, JobRecord] | None
     accounting: dict[str, JobRecord] | None
     sentinels: dict[str, Sentinel]
     errors: dict[str, str]
-    same: dict[str, int | None] = field(default_factory=dict)
+    same: frozenset[str] = frozenset()

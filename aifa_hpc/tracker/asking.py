@@ -13,7 +13,7 @@ from aifa_hpc.slurm.query import Subject
 from aifa_hpc.tracker.events import OVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from aifa_hpc.tracker.records import Row
     from aifa_hpc.tracker.store import Store
@@ -77,8 +77,8 @@ class Asking:
         has told yet; of these, what is as it was is looked at too.
         """
         found = self._db.select(
-            "SELECT job_id, folder, tasks, seen, tasks != '' OR EXISTS"  # noqa: S608 - our own states
-            " (SELECT 1 FROM attempts WHERE attempts.token = jobs.token AND attempts.end = '') AS more"
+            "SELECT job_id, folder, tasks, seen, tasks != '' OR token IN"  # noqa: S608 - our own states
+            " (SELECT token FROM attempts WHERE end = '') AS more"
             f" FROM jobs WHERE site = ? AND job_id IS NOT NULL AND {_ALIVE}",
             self._site,
         )
@@ -90,14 +90,6 @@ class Asking:
         """Remembers how long the last question took."""
         with self._db.writing():
             self._db.execute("UPDATE asked SET took = ? WHERE site = ?", (seconds, self._site))
-
-    def passed(self, elapsed: Mapping[str, int | None]) -> None:
-        """Writes how long jobs have run of which there is no other news, by id."""
-        with self._db.writing():
-            self._db.execute_many(
-                f"UPDATE jobs SET elapsed_seconds = ? WHERE job_id = ? AND site = ? AND {_ALIVE}",  # noqa: S608 - our own states
-                ((seconds, job_id, self._site) for job_id, seconds in elapsed.items()),
-            )
 
     def saw(self, gists: Iterable[tuple[Row, str]]) -> None:
         """Remembers what the queue said of jobs."""

@@ -86,7 +86,6 @@ class Poller:
             with self._store.together():
                 self._store.answered(self._site, now=now)
                 self._asking.took(max(0.0, (now - asked).total_seconds()))
-                self._asking.passed(answer.same)
                 arrays = [subject for subject in subjects if subject.tasks]
                 answer = gather(answer, arrays)
                 news = (subject.id for subject in subjects if subject.id not in answer.same)

@@ -144,7 +144,7 @@ def row_of(row: sqlite3.Row) -> Row:
         nodes=row["nodes"],
         start=row["start"],
         end=row["end"],
-        elapsed_seconds=row["elapsed_seconds"],
+        elapsed_seconds=_elapsed(row),
         proof=row["proof"],
         absent_since=datetime.datetime.fromisoformat(absent) if absent else None,
     )
@@ -168,6 +168,18 @@ def row_of(row: sqlite3.Row) -> Row:
         log_file=row["log_file"],
         run=row["run"],
     )
+
+
+def _elapsed(row: sqlite3.Row) -> int | None:
+    """How long it has run when its site last answered.
+
+    A job that goes on as it did is not written down again, so the time since what was told of it last is added.
+    """
+    seconds: int | None = row["elapsed_seconds"]
+    if seconds is None or row["state"] != "RUNNING" or not (row["answered"] and row["told_at"]):
+        return seconds
+    answered, told = (datetime.datetime.fromisoformat(row[key]) for key in ("answered", "told_at"))
+    return seconds + max(0, int((answered - told).total_seconds()))
 
 
 def exit_of(row: sqlite3.Row) -> ExitStatus | None:

@@ -13,6 +13,7 @@ the tables).
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "Event", "Row", "Store"]
 
+_JOBS = "SELECT *, jobs.site AS site, (SELECT answered FROM asked WHERE asked.site = jobs.site) AS answered FROM jobs"
 _SUBMITTING_REASON = "under way; if its process died, the site is asked about it after some minutes"
 
 
@@ -149,8 +151,8 @@ class Store:
                 return row
             self._db.execute(
                 "UPDATE jobs SET job_id = coalesce(?, job_id), state = ?, reason = ?, exit_code = ?, exit_signal = ?,"
-                " nodes = ?, start = ?, end = ?, elapsed_seconds = ?, proof = ?, absent_since = ?, changed_at = ?"
-                " WHERE token = ?",
+                " nodes = ?, start = ?, end = ?, elapsed_seconds = ?, proof = ?, absent_since = ?, changed_at = ?,"
+                " told_at = ? WHERE token = ?",
                 (
                     job_id,
                     status.state,
@@ -164,12 +166,18 @@ class Store:
                     status.proof,
                     status.absent_since.isoformat() if status.absent_since else None,
                     (row.changed_at if row.status.state == status.state else now).isoformat(),
+                    now.isoformat(),
                     token,
                 ),
             )
             if row.status.state != status.state:
                 self._tell(row, status, job_id or row.job_id, now, previous=row.status.state)
-            return self.get(token)
+        return replace(
+            row,
+            status=status,
+            job_id=job_id or row.job_id,
+            changed_at=row.changed_at if row.status.state == status.state else now,
+        )
 
     def _tell(self, row: Row, status: Status, job_id: str | None, now: datetime.datetime, *, previous: str) -> None:
         self._db.execute(
@@ -184,14 +192,14 @@ class Store:
         Raises:
             InputError: Nobody knows it.
         """
-        rows = self._rows("SELECT * FROM jobs WHERE token = ?", token)
+        rows = self._rows(f"{_JOBS} WHERE token = ?", token)
         if not rows:
             raise InputError(f"no job with the token {token!r} is known here.")
         return rows[0]
 
     def parts(self, token: str) -> list[Row]:
         """The parts of the job whose first one has this token, in order; any other row is its own only part."""
-        rows = self._rows("SELECT * FROM jobs WHERE part_of = ? ORDER BY created_at, rowid", token)
+        rows = self._rows(f"{_JOBS} WHERE part_of = ? ORDER BY created_at, rowid", token)
         return rows or [self.get(token)]
 
     def find(self, word: str, site: str | None = None) -> Row:
@@ -201,7 +209,7 @@ class Store:
             InputError: Nobody knows it, or several sites have that id.
         """
         word = word.encode("utf-8", "replace").decode()  # what is no Unicode is nobody's id
-        query = "SELECT * FROM jobs WHERE ? IN (job_id, token) AND (? IS NULL OR site = ?) ORDER BY created_at DESC"
+        query = f"{_JOBS} WHERE ? IN (job_id, token) AND (? IS NULL OR site = ?) ORDER BY created_at DESC"
         rows = self._rows(query, word, site, site)
         sites = sorted({row.site for row in rows})
         if not rows:
@@ -215,20 +223,20 @@ class Store:
 
     def rows(self, site: str | None = None, *, active: bool = False) -> list[Row]:
         """Jobs, the oldest first."""
-        query = "SELECT * FROM jobs WHERE (? IS NULL OR site = ?)"
+        query = f"{_JOBS} WHERE (? IS NULL OR site = ?)"
         if active:
             query += f" AND state NOT IN ({', '.join('?' * len(OVER))})"
         return self._rows(f"{query} ORDER BY created_at, rowid", site, site, *(sorted(OVER) if active else ()))
 
     def numbered(self, site: str, ids: Iterable[str]) -> list[Row]:
         """The jobs with these ids that are not over."""
-        query = "SELECT * FROM jobs WHERE site = ? AND job_id = ?"
+        query = f"{_JOBS} WHERE site = ? AND job_id = ?"
         return [row for job_id in ids for row in self._rows(query, site, job_id) if not row.status.over]
 
     def unsettled(self, site: str) -> list[Row]:
         """Submissions that have no id and do not wait here: nobody has told yet what became of them."""
         rows = self._rows(
-            "SELECT * FROM jobs WHERE site = ? AND job_id IS NULL AND token NOT IN (SELECT token FROM queued)"
+            f"{_JOBS} WHERE site = ? AND job_id IS NULL AND token NOT IN (SELECT token FROM queued)"  # noqa: S608 - our own words
             " ORDER BY created_at, rowid",
             site,
         )
@@ -332,9 +340,7 @@ class Store:
 
     def waiting(self, site: str) -> list[tuple[Row, str]]:
         """The jobs of a site whose scripts are kept, in order, each with the token of the job it comes after."""
-        found = self._db.select(
-            "SELECT jobs.*, queued.after FROM queued JOIN jobs USING (token) WHERE site = ? ORDER BY number", site
-        )
+        found = self._db.select(f"{_JOBS} JOIN queued USING (token) WHERE site = ? ORDER BY number", site)
         return [(row_of(row), row["after"]) for row in found]
 
     def claim_question(self, site: str, *, now: datetime.datetime, floor: float) -> bool:

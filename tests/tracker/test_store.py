@@ -279,3 +279,16 @@ def test_a_word_that_is_no_unicode_is_nobodys_id(store: Store) -> None:
     """Bytes from a command line that no job can have are not found, and break nothing."""
     with pytest.raises(InputError, match="no job"):
         store.find("\udcff")
+
+
+def test_a_running_job_grows_older_with_its_sites_answers(store: Store) -> None:
+    """What goes on as it did is not written again; how long it has run follows from when the site answered last."""
+    for token, state in (("a", "RUNNING"), ("b", "SUSPENDED")):
+        intend(store, token)
+        store.update(token, Status(state=state, elapsed_seconds=10), now=NOW, job_id=token)
+    store.claim_question("lumi", now=NOW, floor=0)
+    seconds = []
+    for later in (0, 60):
+        store.answered("lumi", now=NOW + datetime.timedelta(seconds=later))
+        seconds.append([row.status.elapsed_seconds for row in store.rows()])
+    assert [[10, 10], [70, 10]] == seconds
