@@ -160,7 +160,7 @@ class Executor:
             raise InputError(f"{token!r} names no call of job {base!r}: {names}.")
         call = Call(self._host.cluster, int(task or 0))
         call.place(base, parts, array=bool(task))
-        Following(self._host, base, [call], array=bool(task)).begin()
+        Following(self._host, base, [call], array=bool(task), whole=not task).begin()
         return call
 
     def _send(self, works: list[Work], calls: list[Call], *, array: bool) -> None:
@@ -184,7 +184,7 @@ class Executor:
         parts = self._host.parts(handle.token)
         for call in calls:
             call.place(handle.token, parts, array=array)
-        Following(self._host, handle.token, calls, array=array).begin()
+        Following(self._host, handle.token, calls, array=array, whole=True).begin()
 
     def _prepared(self, works: list[Work], *, array: bool) -> Job:
         """The job but for its program, which is known when the bundle is there; refused before anything is sent."""

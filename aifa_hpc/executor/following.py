@@ -54,10 +54,11 @@ class Following:
         token: Of the job.
         calls: They have their places.
         array: Each call is a task.
+        whole: There are no other calls in the job's bundle.
     """
 
-    def __init__(self, host: Host, token: str, calls: Sequence[Call], *, array: bool) -> None:
-        self._host, self._token, self._array = host, token, array
+    def __init__(self, host: Host, token: str, calls: Sequence[Call], *, array: bool, whole: bool) -> None:
+        self._host, self._token, self._array, self._whole = host, token, array, whole
         self._calls = tuple(calls)
         self._looks = 0
         self._failures = 0
@@ -108,12 +109,13 @@ class Following:
             for call, handed in zip(left, self._host.cluster.drive(fetch(wanted)), strict=True):
                 self._complete(call, handed)
             left = [call for call in left if not call.done()]
-        if not status.over:
-            return False
-        self._looks += 1
-        if left and status.ok and self._looks < _LOOKS:
-            return True
-        self._end(left)
+        if status.over:
+            self._looks += 1
+            if left and status.ok and self._looks < _LOOKS:
+                return True
+            self._tell_end(left)
+        if status.over or (self._whole and not left):
+            self._drop()
         return False
 
     def _complete(self, call: Call, handed: Handed) -> None:
@@ -134,15 +136,18 @@ class Following:
         elif len(outcomes) >= max(outcome.ranks for outcome in outcomes.values()):
             _succeed(call, outcomes)
 
-    def _end(self, left: Sequence[Call]) -> None:
-        """The job is over: what has no outcome has none, and the bundle is needed no more."""
+    def _tell_end(self, left: Sequence[Call]) -> None:
+        """The job is over, and what has no outcome gets none."""
         if left:
             why, parts = self._why(), {part.folder: part for part in self._host.parts(self._token)}
             for call in left:
                 _fail(call, _no_result(call, parts[call.folder], why))
-        if self._bundles:
+
+    def _drop(self) -> None:
+        bundles, self._bundles = self._bundles, set()
+        if bundles:
             with suppress(AifaError):  # it is small, and harms nobody
-                self._host.cluster.drive(drop(sorted(self._bundles)))
+                self._host.cluster.drive(drop(sorted(bundles)))
 
     def _why(self) -> str:
         with suppress(AifaError):

@@ -142,6 +142,7 @@ ask steps $patience sacct --duplicates --parsable2 --noheader --starttime="$sinc
 ask detail $patience scontrol --oneliner show job "$id"
 number=0
 for folder; do
+  [ ! -r "$folder/exit" ] || ask sentinel cat "$folder/exit"
   failed=$(for record in "$folder"/exit_*; do
     [ -r "$record" ] && IFS=' ' read -r job restarts code rest < "$record" && [ "$code" != 0 ] &&
       echo "${record##*/exit_}"

@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from aifa_hpc.slurm.inquiry import STEP_COLUMNS
+from aifa_hpc.slurm.parse import parse_sentinel
 from aifa_hpc.slurm.states import COMPLETED, base_state
 from aifa_hpc.slurm.survey import parse_bars
 from aifa_hpc.tracker.explanation import Finding
@@ -68,7 +69,7 @@ def ended(told: Told, status: Status, cluster: str, patterns: Sequence[Pattern])
     jobs = [row for row in rows if "." not in row["JobID"]]
     if status.state != COMPLETED:
         yield from _state(status, jobs)
-        yield from _exit(status)
+        yield from _exit(told, status)
         yield from _steps(rows)
         for path, lines in told.logs.items():
             yield from read_log(path, lines, cluster, patterns)
@@ -95,11 +96,15 @@ def _state(status: Status, jobs: Sequence[Mapping[str, str]]) -> Iterator[Findin
         yield Finding(name="state", text=status.reason, evidence=evidence, origin=origin, weight="note")
 
 
-def _exit(status: Status) -> Iterator[Finding]:
+def _exit(told: Told, status: Status) -> Iterator[Finding]:
     if status.exit is None or status.exit.ok:
         return
     code, number = status.exit.code, status.exit.signal
     evidence, origin = f"exit {status.exit}", status.proof or "the store"
+    sentinel = parse_sentinel(told.sections.get("sentinel", ""))
+    if sentinel is not None and sentinel.code == code + _SIGNALLED:
+        # sacct takes 128 off what a shell reports of a program that a signal ended; the script's own record does not.
+        code, evidence, origin = sentinel.code, f"exit {sentinel.code}", "the script's own record"
     if (code, number) == _NO_START:
         text = "Slurm could not start its script, or not open its log there"
         action = "use a folder that compute nodes have; on JUPITER that is below /e, never below /p"

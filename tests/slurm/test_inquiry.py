@@ -48,6 +48,14 @@ def test_logs_cannot_be_taken_for_an_answer(machine: Machine) -> None:
     assert {f"{folder}/9.out": ("aifa: end 0", "aifa: done", "step 3", "| \\xff tail")} == told.logs
 
 
+def test_the_scripts_own_record_is_read(machine: Machine) -> None:
+    """It knows the code that accounting shortens."""
+    (machine.root / "exit").write_text("9 0 137 1795500000\n")
+    assert (
+        "9 0 137 1795500000" == drive(ask_ended("9", str(machine.root), since="now"), machine.run).sections["sentinel"]
+    )
+
+
 def test_of_a_long_log_its_end_is_read(machine: Machine) -> None:
     """A gigabyte does not cross the wire."""
     (machine.root / "9.out").write_text("x" * (TAIL_BYTES * 2) + "\nend\n")

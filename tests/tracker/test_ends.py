@@ -111,6 +111,14 @@ def test_what_an_exit_status_suggests_is_a_sign(code: ExitStatus, name: str, tex
     assert (name, True) == (sign.name, text in sign.text)
 
 
+def test_a_signal_that_accounting_hides_is_seen() -> None:
+    """The same job: sacct of Slurm 22.05 says 9:0, and the script's own record 137."""
+    told = Told(sections={"steps": record(code="9:0"), "sentinel": "9 0 137 1795500000"})
+    found = explain(row(Status(state="FAILED", exit=ExitStatus(9), proof="sacct")), told, "lumi", ())
+    (sign,) = [one for one in found.findings if one.name == "signal"]
+    assert ("a process of it was ended by SIGKILL", "exit 137") == (sign.text, sign.evidence)
+
+
 def test_a_code_that_the_program_chose_is_only_told() -> None:
     """Where nothing is known it says so, and shows the log's end."""
     log = "\n".join(f"line {number}" for number in range(99))

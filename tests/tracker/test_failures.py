@@ -111,6 +111,7 @@ CORPUS = {
     "too-many-files": ("OSError: [Errno 24] Too many open files: '/dev/shm/x'", "cause"),
     "shared-memory": ("RuntimeError: DataLoader worker (pid 7) is killed by signal: Bus error.", "sign"),
     "segfault": ("srun: error: nid005001: task 1: Segmentation fault (core dumped)", "sign"),
+    "killed": ("/var/spool/slurmd/nid005001/job00031/slurm_script: line 56:  4615 Killed   sh -c x", "sign"),
     "worker-failed": ("srun: error: nid005002: tasks 8-15: Exited with exit code 1", "sign"),
     "exception": (CHAINED, "cause"),
     "exception of a rank": (LABELLED, "cause"),
