@@ -82,6 +82,7 @@ PURE = {
     "staging.donors",
     "staging.geometry",
     "staging.location",
+    "staging.pace",
     "staging.plan",
     "staging.planfile",
     "staging.wire",

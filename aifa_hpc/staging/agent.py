@@ -295,7 +295,7 @@ def main() -> None:
     os.dup2(2, 1)
     widen(0)
     widen(sink.fileno())
-    with open(0, "rb", buffering=0, closefd=False) as source:
+    with open(0, "rb", buffering=CHUNK, closefd=False) as source:
         try:
             Agent(source, sink).serve()
         except BrokenPipeError:

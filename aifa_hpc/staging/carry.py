@@ -101,7 +101,8 @@ class Copying:
             ledger=self._ledger,
             progress=self._progress,
             published=self._arrived,
-            lanes=max(1, min(lanes or self._lanes(), jobs)),
+            first=min(lanes or min(self._source.first, self._destination.first), jobs),
+            lanes=min(lanes or self._lanes(), jobs),
         )
         try:
             for action in actions:

@@ -9,7 +9,6 @@ acknowledged.
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,8 @@ from aifa_hpc.errors import AifaError, TransferError, TransportError
 from aifa_hpc.manifest import BLOCK
 from aifa_hpc.staging.failures import DamagedError
 from aifa_hpc.staging.feed import PartFeed
+from aifa_hpc.staging.jobs import Jobs
+from aifa_hpc.staging.pace import TICK_SECONDS, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,7 +100,8 @@ class Crew:
         ledger: Told of every acknowledged part.
         progress: Told of every byte.
         published: Called with each file that was published, as the destination has it now.
-        lanes: How many workers.
+        first: How many workers to begin with.
+        lanes: How many at most.
     """
 
     def __init__(
@@ -110,20 +112,23 @@ class Crew:
         ledger: Ledger,
         progress: Progress,
         published: Callable[[FileWork, Found], None],
+        first: int,
         lanes: int,
     ) -> None:
         self._source, self._destination = source, destination
         self._ledger, self._progress, self._published = ledger, progress, published
-        self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=2 * AHEAD_JOBS)
-        self._stop = threading.Event()
+        self.source_is_near = source.local
+        self._jobs: Jobs[Job] = Jobs(2 * AHEAD_JOBS)
+        self._over = threading.Event()
         self._error: BaseException | None = None
         self._lock = threading.Lock()
-        self._without_lane = 0
-        self._threads = [
-            threading.Thread(target=self._work, name=f"aifa-lane-{number}", daemon=True) for number in range(lanes)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._pace = Pace(first, lanes)
+        self._carried = 0
+        self._active = 0
+        self._threads: list[threading.Thread] = []
+        self._hire()
+        self._steering = threading.Thread(target=self._steer, name="aifa-pace", daemon=True)
+        self._steering.start()
 
     def give(self, job: Job) -> None:
         """Hands over a job, waiting while there are enough.
@@ -131,11 +136,8 @@ class Crew:
         Raises:
             Stopped: There was an error; :meth:`finish` raises it.
         """
-        while not self._stop.is_set():
-            with contextlib.suppress(queue.Full):
-                self._jobs.put(job, timeout=0.1)
-                return
-        raise Stopped
+        if not self._jobs.put(job):
+            raise Stopped
 
     def finish(self) -> None:
         """Waits until all jobs are done.
@@ -143,25 +145,41 @@ class Crew:
         Raises:
             AifaError: The first error of a worker.
         """
-        for _ in self._threads:
-            with contextlib.suppress(Stopped):
-                self._end()
-        for thread in self._threads:
-            thread.join()
+        self._jobs.close()
+        self._join()
         if self._error is not None:
             raise self._error
 
     def abort(self) -> None:
         """Stops after what was handed over is acknowledged."""
-        self._stop.set()
+        self._jobs.stop()
+        self._join()
+
+    def _join(self) -> None:
+        for thread in self._threads:  # it may grow meanwhile
+            thread.join()
+        self._over.set()
+        self._steering.join()
         for thread in self._threads:
             thread.join()
 
-    def _end(self) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(queue.Full):
-                self._jobs.put(None, timeout=0.1)
-                return
+    def _hire(self) -> None:
+        with self._lock:
+            for _ in range(self._pace.wanted - self._active):
+                thread = threading.Thread(target=self._work, name=f"aifa-lane-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                self._active += 1
+                thread.start()
+
+    def _steer(self) -> None:
+        """Looks at what is carried, and hires; who is too many leaves by himself."""
+        before = 0
+        while not self._over.wait(TICK_SECONDS):
+            with self._lock:
+                carried, before = self._carried - before, self._carried
+                wanted = self._pace.look(carried / TICK_SECONDS)
+            if wanted > self._active and len(self._jobs) and not self._jobs.stopped:
+                self._hire()
 
     def _work(self) -> None:
         try:
@@ -171,31 +189,37 @@ class Crew:
                 except (TransportError, TransferError):
                     # A server may allow fewer than we would like: the others go on without this one.
                     with self._lock:
-                        self._without_lane += 1
-                        if self._without_lane < len(self._threads):
+                        self._active -= 1
+                        self._pace.refused(self._active)
+                        if self._active:
                             return
                     raise
                 _Worker(self, *lanes).run()
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits in finish()
             with self._lock:
                 self._error = self._error or error
-            self._stop.set()
+            self._jobs.stop()
 
     # What a worker asks of the crew.
 
     def next_job(self, *, wait: bool) -> Job | None:
         """A job, or ``None`` when there is none: now, or (waiting) any more."""
-        while not self._stop.is_set():
-            try:
-                job = self._jobs.get(timeout=0.1) if wait else self._jobs.get_nowait()
-            except queue.Empty:
-                if wait:
-                    continue
-                return None
-            if job is None and not wait:
-                self._jobs.put(None)  # an end that is met in passing is put back, to be met when waiting
-            return job
-        return None
+        return self._jobs.take(wait=wait)
+
+    def too_many(self) -> bool:
+        """Whether the worker that asks should leave; he is counted as gone then."""
+        if self._active <= self._pace.wanted:
+            return False
+        with self._lock:
+            if self._active <= self._pace.wanted:
+                return False
+            self._active -= 1
+            return True
+
+    def carried(self, size: int) -> None:
+        """So many bytes were handed over."""
+        with self._lock:
+            self._carried += size
 
     def feed(self, job: Job, reading: Reading) -> PartFeed:
         """The bytes of a job."""
@@ -246,17 +270,24 @@ class _Worker:
         self._ahead_bytes = 0
         self._flying: deque[_Flying] = deque()
         self._redo: deque[Job] = deque()
+        self._leaving = False
         self._flying_bytes = 0
+        # Nearby, a file is read when its turn comes: what is asked for ahead only waits for us instead of for others.
+        self._ahead_most = 1 if crew.source_is_near else AHEAD_BYTES
 
     def run(self) -> None:
         """Carries jobs until there are no more."""
         try:
             while True:
+                if not self._leaving:
+                    self._leaving = self._crew.too_many()
                 self._ask_ahead()
                 if self._ahead:
                     self._send()
                 elif self._flying:
                     self._land()
+                elif self._leaving:
+                    return
                 else:
                     job = self._crew.next_job(wait=True)
                     if job is None:
@@ -272,8 +303,10 @@ class _Worker:
             raise
 
     def _ask_ahead(self) -> None:
-        while self._ahead_bytes < AHEAD_BYTES and len(self._ahead) < AHEAD_JOBS:
-            job = self._redo.popleft() if self._redo else self._crew.next_job(wait=False)
+        while self._ahead_bytes < self._ahead_most and len(self._ahead) < AHEAD_JOBS:
+            job = self._redo.popleft() if self._redo else None
+            if job is None and not self._leaving:
+                job = self._crew.next_job(wait=False)
             if job is None:
                 return
             self._ask(job)
@@ -291,6 +324,7 @@ class _Worker:
         except DamagedError:
             self._again(job, feed)
             return
+        self._crew.carried(job.part.length)
         self._flying.append(_Flying(job=job, feed=feed, pending=pending))
         self._flying_bytes += job.part.length
         while self._flying_bytes > max(FLYING_BYTES, job.part.length) or len(self._flying) > AHEAD_JOBS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,13 @@ _BOOT = (
 It travels in one line, as a string of Python within a string: login shells of the csh family take no newline in quotes.
 """
 
+_SMALL = 256 * 1024
+_TOGETHER = 1024 * 1024
+"""Frames of small files are held back until so many bytes are together or an answer is awaited: fewer writes."""
+
+PATIENCE_SECONDS = 60.0
+"""How long a login may take to run anything: file systems of a busy site hang for a while."""
+
 _NO_PYTHON = "the far side needs python3 (3.6 or newer) on the PATH of a non-interactive login"
 
 
@@ -54,7 +62,7 @@ class NoAgentError(TransferError):
     """The agent did not start: the far side has no usable Python, or lets nobody run anything."""
 
 
-def agent_command(python: str, *, patience: float = 60.0) -> Command:
+def agent_command(python: str, *, patience: float = PATIENCE_SECONDS) -> Command:
     """Starts the agent: tiny words, the source on standard input, nothing from the user's Python environment."""
     return Command(argv=(python, "-I", "-S", "-c", f"exec({_BOOT!r})"), stdin=_source(), timeout=patience)
 
@@ -74,7 +82,9 @@ class Remote:
         NoAgentError: It has no usable Python.
     """
 
-    def __init__(self, transport: Transport, root: str, *, python: str, place: str, patience: float = 60.0) -> None:
+    def __init__(
+        self, transport: Transport, root: str, *, python: str, place: str, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._place = place
         self._python = python
         self._calls = 0
@@ -89,6 +99,7 @@ class Remote:
                 f"the agent did not start at {place}: {error.message}.", hint=f"{_NO_PYTHON}."
             ) from error
         self._pushed_back = b""
+        self._held = bytearray()
         try:
             self._hear_hello()
             self.enter(root)
@@ -103,7 +114,9 @@ class Remote:
 
     def enter(self, root: str) -> None:
         """From now on paths are relative to that folder."""
+        begun = time.monotonic()
         self.call("root", path=root, root=root)
+        self.round_trip = time.monotonic() - begun
         self.root = root
 
     def ask(self, op: str, **words: Any) -> int:
@@ -171,7 +184,12 @@ class Remote:
         """Sends the data of a call; takes the call back when ``views`` raises."""
         try:
             for view in views:
-                self._channel.send(encode(Kind.DATA, call, body=len(view)))
+                prefix = encode(Kind.DATA, call, body=len(view))
+                if len(view) <= _SMALL:
+                    self._held += prefix
+                    self._held += view
+                    continue
+                self._send_all(prefix)
                 self._channel.send(view)
         except OutcomeUnknownError:
             raise
@@ -188,7 +206,15 @@ class Remote:
         self._channel.close()
 
     def _send(self, kind: Kind, call: int, header: dict[str, Any]) -> None:
-        self._channel.send(encode(kind, call, header))
+        self._held += encode(kind, call, header)
+        if len(self._held) > _TOGETHER:
+            self._send_all(b"")
+
+    def _send_all(self, data: bytes) -> None:
+        self._held += data
+        if self._held:
+            held, self._held = self._held, bytearray()
+            self._channel.send(held)
 
     def _hear_hello(self) -> None:
         heard = bytearray()
@@ -212,6 +238,7 @@ class Remote:
         )
 
     def _frame(self) -> tuple[Prefix, dict[str, Any]]:
+        self._send_all(b"")  # who waits for an answer must have asked
         try:
             prefix = decode_prefix(self._exactly(memoryview(bytearray(PREFIX.size))))
             header = decode_header(self._exactly(memoryview(bytearray(prefix.header))))

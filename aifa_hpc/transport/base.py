@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Seconds a command has to end by itself once its input is closed.
 _GRACE = 2.0
 _TAIL_BYTES = 64 * 1024
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, fcntl(2)
+_PIPE_BYTES = 1024 * 1024
 
 
 class Channel(ABC):
@@ -128,6 +130,9 @@ class ProcessChannel(Channel):
         except OSError as error:
             self._stderr.close()
             raise NotSentError(f"cannot start {argv[0]!r}: {error.strerror}") from error
+        for end in (self._process.stdin, self._process.stdout):
+            assert end is not None
+            _widen(end.fileno())
         self._lock = threading.Lock()
         self._code: int | None = None
         self._said = ""
@@ -205,3 +210,13 @@ class ProcessChannel(Channel):
     def _gone(self) -> str:
         said = self.stderr_tail()
         return "the connection ended while data was in flight" + (f": {said}" if said else "")
+
+
+def _widen(fd: int) -> None:
+    """A pipe of 1 MiB instead of 64 KiB costs fewer turns between two processes; elsewhere than on Linux it is left."""
+    try:
+        import fcntl  # noqa: PLC0415 - not every system has it
+
+        fcntl.fcntl(fd, _SET_PIPE_SIZE, _PIPE_BYTES)
+    except (ImportError, OSError):
+        return

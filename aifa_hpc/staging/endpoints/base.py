@@ -125,7 +125,8 @@ class Endpoint(ABC):
         local: It is on this machine.
         identity: Names the place in the ledger; the same place has the same identity tomorrow.
         limits: How files may be cut.
-        lanes: How many lanes are worth having.
+        lanes: How many lanes may be worth having.
+        first: How many are worth beginning with.
         checks_md5: Parts are proven by MD5 (object stores) instead of SHA-256.
         lends: :meth:`borrow` can do it.
         writable: It can be a destination.
@@ -137,6 +138,7 @@ class Endpoint(ABC):
     writable: ClassVar[bool] = True
     limits: Limits = Limits()
     lanes: int = 4
+    first: int = 4
     identity: str
 
     @abstractmethod

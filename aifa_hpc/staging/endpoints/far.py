@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aifa_hpc.command import shell
 from aifa_hpc.errors import OutcomeUnknownError, SiteError, TransferError
 from aifa_hpc.staging.endpoints.ssh import SSHEndpoint
-from aifa_hpc.staging.remote import NoAgentError
+from aifa_hpc.staging.remote import PATIENCE_SECONDS, NoAgentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 10.0
+FIRST_SECONDS = 10.0
 """A login shell takes a second; one that says nothing for longer may never say anything, and is looked at."""
-
-_SLOW_SECONDS = 60.0
 
 _LOOK = """
 if "$1" -c 'import sys; sys.exit(sys.version_info < (3, 6))' >/dev/null 2>&1; then echo agent
@@ -38,9 +36,9 @@ def open_far(
     root: str,
     *,
     label: str,
-    channels: int = SSHEndpoint.lanes,
+    channels: int = 8,
     python: str = "python3",
-    patience: float = PATIENCE_SECONDS,
+    patience: float = FIRST_SECONDS,
 ) -> Endpoint:
     """An endpoint at that path, connected already.
 
@@ -70,7 +68,7 @@ def open_far(
     way = _look(transport, python)
     make: Callable[[], Tools]
     if way == "agent":  # it was only slow
-        agent.start(patience=_SLOW_SECONDS)
+        agent.start(patience=PATIENCE_SECONDS)
         return agent
     if way == "shell":
         from aifa_hpc.staging.endpoints.tools_shell import ShellTools  # noqa: PLC0415
@@ -95,7 +93,7 @@ def open_far(
 def _look(transport: Transport, python: str) -> str:
     """What a machine on which the agent did not start has instead: ``agent`` (it was slow), ``shell`` or ``sftp``."""
     try:
-        done = transport.run(shell(_LOOK, python, idempotent=True, timeout=_SLOW_SECONDS))
+        done = transport.run(shell(_LOOK, python, idempotent=True, timeout=PATIENCE_SECONDS))
     except OutcomeUnknownError:
         # The line was taken and nothing of it ran: a forced command, which is SFTP where files are exchanged.
         return "sftp"

@@ -40,7 +40,7 @@ class LocalEndpoint(Endpoint):
 
     local: ClassVar[bool] = True
     lends: ClassVar[bool] = True
-    lanes = 64  # the other side decides
+    lanes = first = 64  # the other side decides
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         given = os.fspath(root)

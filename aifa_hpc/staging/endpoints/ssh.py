@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import threading
 from contextlib import contextmanager
@@ -13,13 +14,19 @@ from aifa_hpc.staging.endpoints.base import Endpoint, Feed, Lane, Pending, Readi
 from aifa_hpc.staging.endpoints.local import found_of, partials_of
 from aifa_hpc.staging.files import CHUNK
 from aifa_hpc.staging.model import Found, Loan, Part, Partial, PartSum, Target, partial_path
-from aifa_hpc.staging.remote import Remote
+from aifa_hpc.staging.remote import PATIENCE_SECONDS, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from aifa_hpc.staging.model import Kind
     from aifa_hpc.transport.base import Transport
+
+_WINDOW = 2 * 2**20
+"""Bytes an SSH channel may have under way (``CHAN_SES_WINDOW_DEFAULT`` of OpenSSH's channels.h)."""
+
+_GOOD_RATE = 400 * 2**20
+"""Bytes a second that a transfer between two processors can encrypt and hash."""
 
 _SUMS_BATCH = 256
 """Files whose hashes are asked for in one call."""
@@ -31,7 +38,7 @@ class SSHEndpoint(Endpoint):
     Args:
         transport: The way there; it stays the caller's and is not closed. Or the conversations of another endpoint.
         root: Absolute path; a final ``/`` says that it is meant as a folder.
-        channels: Conversations for data; each moves at most one SSH window (2 MiB) in a round trip.
+        channels: Conversations for data at most; each moves at most one SSH window (2 MiB) in a round trip.
         python: Python 3.6 or newer over there.
         label: What the machine is called, in messages and in the ledger: a site's name.
 
@@ -46,7 +53,7 @@ class SSHEndpoint(Endpoint):
         transport: Transport | Conversations,
         root: str,
         *,
-        channels: int = 4,
+        channels: int = 8,
         python: str = "python3",
         label: str = "remote",
     ) -> None:
@@ -65,6 +72,11 @@ class SSHEndpoint(Endpoint):
 
     def __str__(self) -> str:
         return f"{self._label}:{self._root}"
+
+    @property
+    def first(self) -> int:  # type: ignore[override] # known once the machine was asked something
+        """As many windows as fill a good link of that length."""
+        return max(2, min(self.lanes, round(min(1.0, self._pool.round_trip) * _GOOD_RATE / _WINDOW)))
 
     @property
     def says_folder(self) -> bool:
@@ -221,6 +233,7 @@ class Conversations:
         self._idle: list[Remote] = []
         self._lock = threading.Lock()
         self._control: Remote | None = None
+        self.round_trip = math.inf
         self._control_lock = threading.RLock()
 
     def start(self, root: str, patience: float) -> None:
@@ -233,7 +246,7 @@ class Conversations:
         """The one for questions, for one thread at a time."""
         with self._control_lock:
             if self._control is None:
-                self._control = Remote(self._transport, root, python=self._python, place=self._place)
+                self._control = self._begin(root)
             remote = self._control
             try:
                 if remote.root != root:
@@ -249,7 +262,7 @@ class Conversations:
         with self._lock:
             remote = self._idle.pop() if self._idle else None
         if remote is None:
-            return Remote(self._transport, root, python=self._python, place=self._place)
+            return self._begin(root)
         if remote.root != root:
             try:
                 remote.enter(root)
@@ -265,6 +278,11 @@ class Conversations:
             return
         with self._lock:
             self._idle.append(remote)
+
+    def _begin(self, root: str, patience: float = PATIENCE_SECONDS) -> Remote:
+        remote = Remote(self._transport, root, python=self._python, place=self._place, patience=patience)
+        self.round_trip = min(self.round_trip, remote.round_trip)
+        return remote
 
     def close(self) -> None:
         """Ends all that are idle."""
