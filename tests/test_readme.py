@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from aifa_hpc.sbatch.loader import template_loader
 from aifa_hpc.sbatch.render import render
 from aifa_hpc.sites.load import load_site, load_sites, read_user_sites, site_names
 from aifa_hpc.sites.model import Access
+from aifa_hpc.tracker.sinks.config import KINDS, read_sinks
 from tests.readme import BLOCKS, README, template_blocks, with_reference
 
 TEXT = README.read_text("utf-8")
@@ -94,6 +98,31 @@ def test_the_python_of_the_readme_uses_names_that_exist() -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "aifa"
     }
     assert (True, set()) == (bool(used), used - set(aifa_hpc.__all__))
+
+
+def test_waiting_as_the_readme_shows_it(tmp_path: Path) -> None:
+    """The example runs as it stands, on the site of this computer."""
+    (text,) = [block for block in blocks("python") if "as_completed" in block]
+    env = os.environ | {"AIFA_STATE_DIR": str(tmp_path / "state"), "AIFA_CONFIG_DIR": str(tmp_path / "config")}
+    ran = subprocess.run(
+        [sys.executable, "-c", text], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert 0 == ran.returncode, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert {
+        "called back: COMPLETED",
+        "is: COMPLETED",
+        "awaited: COMPLETED",
+        "log: 1 hello",
+        "event: 3 SUBMITTING PENDING",
+    } <= {*lines}
+    assert 3 == sum(re.fullmatch(r"ended: [123] COMPLETED", line) is not None for line in lines)
+
+
+def test_the_sinks_of_the_readme_are_legal() -> None:
+    """Every kind of sink is shown, as it is read."""
+    (text,) = [block for block in blocks("toml") if "[sinks." in block]
+    assert set(KINDS) == {sink.kind for sink in read_sinks(text, "README.md")}
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^\$ (make [a-z-]+)", TEXT, re.MULTILINE))))

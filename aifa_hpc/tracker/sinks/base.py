@@ -49,9 +49,11 @@ class Sink(ABC):
     """A place that events, or what follows from them, are delivered to.
 
     Attributes:
+        kind: As ``events.toml`` calls such sinks.
         name: As the user named it.
     """
 
+    kind: str
     name: str
 
     @abstractmethod
@@ -71,7 +73,6 @@ class EventSink(Sink):
         since: Earlier events are passed over.
     """
 
-    kind: str
     batch = 1
 
     def __init__(self, name: str, *, since: datetime.datetime | None = None) -> None:

@@ -125,12 +125,13 @@ class _Mlflow(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return Mlflow(name, uri=self.uri, experiment=self.experiment, since=self.since)
 
 
-_KINDS: dict[str, type[_Table]] = {
+KINDS: dict[str, type[_Table]] = {
     "jsonl": _JsonLines,
     "webhook": _Webhook,
     "prometheus": _Prometheus,
     "mlflow": _Mlflow,
 }
+"""How ``kind`` names each."""
 
 
 def load_sinks(config: Path | None = None) -> list[Sink]:
@@ -179,7 +180,7 @@ def read_sinks(text: str, label: str) -> list[Sink]:
             try:
                 decoded = decode(
                     {key: value for key, value in table.items() if key != "kind"},
-                    _KINDS[table["kind"]],
+                    KINDS[table["kind"]],
                     label,
                     key=f"sinks.{name}",
                 )
@@ -203,9 +204,9 @@ def _name_problems(name: str, table: Any) -> Iterator[Problem]:
         yield Problem(key=key, value="", rule="a sink's name is letters, digits, `.`, `_` and `-`")
     if not isinstance(table, dict):
         yield Problem(key=key, value=show(table), rule="must be a table")
-    elif table.get("kind") not in _KINDS:
-        kind, rule = table.get("kind", ""), f"must be one of {', '.join(_KINDS)}"
-        yield Problem(key=f"{key}.kind", value=show(kind), rule=rule, nearest=nearest(str(kind), _KINDS))
+    elif table.get("kind") not in KINDS:
+        kind, rule = table.get("kind", ""), f"must be one of {', '.join(KINDS)}"
+        yield Problem(key=f"{key}.kind", value=show(kind), rule=rule, nearest=nearest(str(kind), KINDS))
 
 
 def _path(text: str) -> Path:

@@ -29,6 +29,8 @@ class Prometheus(Sink):
         path: The file, ending in ``.prom``; everybody may read it.
     """
 
+    kind = "prometheus"
+
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self._path = path
