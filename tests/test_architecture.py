@@ -21,6 +21,7 @@ ROWS = (
     {"jobs", "transport"},
     {"sbatch", "staging", "embedded"},
     {"cluster", "lakehouse"},
+    {"executor"},
     {"tracker", "transfers"},
     {"demo", "views"},
     {"cli", "testing"},
