@@ -15,8 +15,6 @@ A :class:`Place` makes endpoints and looks at what is there by a way of its own,
 
 from __future__ import annotations
 
-import hashlib
-import random
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ClassVar
@@ -25,15 +23,31 @@ import pytest
 
 from aifa_hpc.errors import AifaError, TransferError
 from aifa_hpc.manifest import BLOCK
-from aifa_hpc.staging.endpoints.base import Endpoint, Feed
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
 from aifa_hpc.staging.failures import FencedError
 from aifa_hpc.staging.geometry import cut
-from aifa_hpc.staging.model import Part, PartSum, Target
+from aifa_hpc.staging.model import Part, Target
+from aifa_hpc.testing.feeds import GivenFeed, LyingFeed, some_bytes, sum_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from aifa_hpc.staging.endpoints.base import Endpoint
+    from aifa_hpc.staging.model import PartSum
+
+__all__ = [
+    "HOSTILE_NAMES",
+    "EndpointContract",
+    "FolderPlace",
+    "GivenFeed",
+    "LyingFeed",
+    "Place",
+    "SourceContract",
+    "some_bytes",
+    "sum_of",
+    "target",
+]
 
 HOSTILE_NAMES = (
     "it's",
@@ -99,45 +113,6 @@ class FolderPlace(Place):
     def names(self) -> set[str]:
         """Every name of a file."""
         return {str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()}
-
-
-class GivenFeed(Feed):
-    """Bytes to send; fails after ``fail_after`` of them, when that is given."""
-
-    def __init__(self, data: bytes, *, piece: int = 2**20, fail_after: int | None = None) -> None:
-        self._data, self._piece, self._fail_after = data, piece, fail_after
-        self.length = len(data)
-
-    def __iter__(self) -> Iterator[memoryview]:
-        for at in range(0, len(self._data), self._piece):
-            if self._fail_after is not None and at >= self._fail_after:
-                raise TransferError("the source is broken")
-            yield memoryview(self._data)[at : at + self._piece]
-
-    @property
-    def sum(self) -> PartSum:
-        """Digests of all of it."""
-        return sum_of(self._data)
-
-
-class LyingFeed(GivenFeed):
-    """Claims to have sent something else."""
-
-    @property
-    def sum(self) -> PartSum:
-        """Digests of other bytes."""
-        return sum_of(self._data + b"!")
-
-
-def sum_of(data: bytes, *, md5: bool = True) -> PartSum:
-    """The digests of bytes, by hashlib."""
-    blocks = tuple(hashlib.sha256(data[at : at + BLOCK]).digest() for at in range(0, len(data), BLOCK))
-    return PartSum(blocks=blocks, md5=hashlib.md5(data, usedforsecurity=False).digest() if md5 else b"")
-
-
-def some_bytes(count: int, seed: int = 1) -> bytes:
-    """Bytes that do not repeat; the same each time."""
-    return random.Random(seed).randbytes(count)  # noqa: S311 - test data
 
 
 class SourceContract:
