@@ -21,9 +21,9 @@ def kind_problems(job: Job) -> Iterator[Problem]:
     if kind == "ray" and tasks != 1:
         rule = "Ray has one daemon for each node that manages all its cores and GPUs, so it needs one task on each"
         yield Problem(key="resources.tasks_per_node", value=str(tasks), rule=rule, nearest="1")
-    if kind in _ENGINES and job.signal:
-        rule = f"the signal would reach the daemons of {kind} too, which end on it"
-        yield Problem(key="signal", value=job.signal, rule=rule)
+    if kind in _ENGINES and job.signal and not job.signal.startswith("B:"):
+        rule = f"the signal would reach the daemons of {kind}, which end on it; with B: the command alone gets it"
+        yield Problem(key="signal", value=job.signal, rule=rule, nearest=f"B:{job.signal}")
     if kind in _ENGINES and job.launch.log_per_rank:
         rule = f"the ranks are the daemons of {kind}; the command writes to the job's log"
         yield Problem(key="launch.log_per_rank", value="true", rule=rule, nearest="false", severity="warning")

@@ -27,6 +27,7 @@ def job(kind: str, resources: dict[str, Any] | None = None, *, log: bool = False
         (job("ray", {"tasks_per_node": 4}), [("resources.tasks_per_node", "4", "error")]),
         (job("dask", {"tasks_per_node": 4}), []),
         (job("dask", signal="USR1@60"), [("signal", "USR1@60", "error")]),
+        (job("dask", signal="B:USR1@60"), []),
         (job("srun", signal="USR1@60"), []),
         (job("ray", log=True), [("launch.log_per_rank", "true", "warning")]),
         (job("mpi", log=True), []),

@@ -147,18 +147,24 @@ class Engine:
         )
 
     def run(
-        self, loader: jinja2.BaseLoader, *words: str, code: int = 0, before: str = "true", **shape: int
+        self,
+        loader: jinja2.BaseLoader,
+        *words: str,
+        code: int = 0,
+        before: str = "true",
+        signal: str = "",
+        **shape: int,
     ) -> subprocess.CompletedProcess[str]:
         """Runs a job of two nodes, whose program runs a line of shell first."""
         kinds = LOCAL.launch | {self.kind: msgspec.structs.replace(LOCAL.launch[self.kind], **shape)}
         site = msgspec.structs.replace(LOCAL, launch=kinds)
-        made = job(
-            self.kind, ("program", *words), {"nodes": 2}, env={"CODE": str(code), "BEFORE": before, "A": NASTY[0]}
-        )
+        env = {"CODE": str(code), "BEFORE": before, "A": NASTY[0]}
+        made = job(self.kind, ("program", *words), {"nodes": 2}, env=env, signal=signal)
         folder = self.node.root / "job"
         folder.mkdir()
         placement = Placement(folder=str(folder), token="t0", name="a.t0")
         text = render(made, site, loader, version="0", placement=placement)
+        text = text.replace("set -o pipefail", "set -o pipefail; export SCRIPT=$$", 1)
         library = str(self.node.root / "library")
         return self.node.run(text, SLURM_JOB_ID=str(os.getpid()), SLURM_PROCID="0", PYTHONPATH=library)
 
@@ -235,6 +241,21 @@ def test_who_wants_no_secret_says_so(
     assert left_out not in text
     assert "tls" not in text
     assert f"export {variable}={value}\n" in text
+
+
+def test_a_signal_is_handed_to_the_command_alone(engine: Engine, loader: jinja2.BaseLoader) -> None:
+    """The daemons would end on it; they are stopped behind the command, whose exit code is the job's."""
+    engine.node.program(
+        "program",
+        "#!/usr/bin/env -S python3 -S\nimport os, signal, sys, time\n"
+        "def save(*_): print('saved', flush=True); os._exit(5)\n"
+        "signal.signal(signal.SIGUSR1, save)\nos.kill(int(os.environ['SCRIPT']), signal.SIGUSR1)\ntime.sleep(20)\n",
+    )
+    done = engine.run(loader, signal="B:USR1@60")
+    assert (5, "saved\n") == (done.returncode, done.stdout), done.stderr
+    assert {"ray": 1, "dask": 2}[engine.kind] == engine.daemons.count("stopped")
+    assert (engine.node.root / "job" / "exit").read_text().split()[2] == "5"
+    assert not (engine.node.root / "job" / f".{engine.kind}-{os.getpid()}").exists()
 
 
 def test_an_engine_that_never_comes_together_is_given_up(engine: Engine, loader: jinja2.BaseLoader) -> None:
