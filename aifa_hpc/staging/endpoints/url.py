@@ -11,17 +11,18 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from aifa_hpc.errors import InputError, TransferError
 from aifa_hpc.manifest import is_ours
-from aifa_hpc.staging.endpoints.base import Endpoint, Feed, Lane, Pending, Reading
-from aifa_hpc.staging.files import CHUNK, Sums
-from aifa_hpc.staging.model import Found, Part, Partial, PartSum, Target
+from aifa_hpc.staging.endpoints.base import Lane, Reading
+from aifa_hpc.staging.endpoints.source import Source, SourceLane
+from aifa_hpc.staging.files import CHUNK
+from aifa_hpc.staging.model import Found, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from aifa_hpc.staging.model import Kind
 
@@ -38,7 +39,7 @@ _LANES = 8
 _GONE = (404, 410)
 
 
-class URLEndpoint(Endpoint):
+class URLEndpoint(Source):
     """A folder or a file behind a URL.
 
     Args:
@@ -48,7 +49,6 @@ class URLEndpoint(Endpoint):
         InputError: No such scheme, a package that it needs is not installed, or the URL holds a password or a query.
     """
 
-    writable: ClassVar[bool] = False
     lanes = _LANES
     ranges = True
     """A web server gives ranges, as far as is known; where it does not, files are read from a stream."""
@@ -134,78 +134,9 @@ class URLEndpoint(Endpoint):
             )
         return _found(path, info)
 
-    def sums(self, wanted: Iterable[tuple[str, Sequence[Part]]], *, md5: bool = False) -> Iterator[list[PartSum]]:
-        """Reads them: nobody hashes for us there."""
-        with self.lane() as lane:
-            for path, parts in wanted:
-                sums = []
-                for part in parts:
-                    hasher = Sums(md5)
-                    for view in lane.read(path, part):
-                        hasher.update(view)
-                    blocks, digest = hasher.finish()
-                    sums.append(PartSum(blocks=tuple(map(bytes.fromhex, blocks)), md5=bytes.fromhex(digest)))
-                yield sums
-
-    def read_bytes(self, path: str) -> bytes | None:
-        """A small file."""
-        found = self.state(path)
-        if found is None or found.size < 0:
-            return None
-        with self.lane() as lane:
-            return b"".join(bytes(view) for view in lane.read(path, Part(index=0, offset=0, length=found.size)))
-
-    def partials(self, folders: Sequence[str]) -> list[Partial]:
-        """None: nothing is ever written here."""
-        del folders
-        return []
-
-    def strays(self) -> Iterator[Partial]:
-        """None."""
-        return iter(())
-
-    def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
-        """Refused."""
-        del partial, parts
-        self.refuse()
-
-    def begin(self, path: str, size: int, token: str) -> Partial:
-        """Refused."""
-        del path, size, token
-        self.refuse()
-
-    def adopt(self, partial: Partial, token: str) -> Partial:
-        """Refused."""
-        del partial, token
-        self.refuse()
-
-    def discard(self, partials: Sequence[Partial]) -> None:
-        """Nothing to remove."""
-        del partials
-
-    def remove(self, paths: Sequence[str]) -> None:
-        """Refused."""
-        del paths
-        self.refuse()
-
-    def settle(self, folders: Sequence[str]) -> None:
-        """Nothing was published."""
-        del folders
-
     def lane(self) -> Lane:
         """A way for one thread."""
         return _URLLane(self)
-
-    def refuse(self) -> NoReturn:
-        """Says that this is no destination.
-
-        Raises:
-            InputError: Always.
-        """
-        raise InputError(
-            f"{self} can only be read from.",
-            hint="A destination is a path of this machine, SITE:/path or s3://bucket/prefix.",
-        )
 
     @property
     def fs(self) -> Any:
@@ -266,8 +197,9 @@ class _URLReading(Reading):
         self.pin = before.pin if after == before else ""
 
 
-class _URLLane(Lane):
+class _URLLane(SourceLane):
     def __init__(self, endpoint: URLEndpoint) -> None:
+        super().__init__(endpoint)
         self._endpoint = endpoint
         self._file: Any = None
         self._state: Found | None = None
@@ -306,18 +238,6 @@ class _URLLane(Lane):
         words = {"block_size": 0} if self._streaming else {"block_size": _PIECE, "cache_type": "none"}
         self._file = self._endpoint.fs.open(full, "rb", size=found.size, **words)
         self._state = found
-
-    def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
-        del partial, part, feed
-        self._endpoint.refuse()
-
-    def store(self, target: Target, feed: Feed) -> Pending:
-        del target, feed
-        self._endpoint.refuse()
-
-    def publish(self, partial: Partial, target: Target) -> Found:
-        del partial, target
-        self._endpoint.refuse()
 
     def close(self) -> None:
         if self._file is not None:
