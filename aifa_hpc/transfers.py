@@ -6,34 +6,43 @@ Opens the endpoint that a location means, asks the privacy gate, and lets the st
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from aifa_hpc.cluster import open_transport
-from aifa_hpc.errors import InputError
+from aifa_hpc.command import drive
+from aifa_hpc.errors import InputError, SiteError, TransportError
 from aifa_hpc.jobs.check import require_open
 from aifa_hpc.manifest import Manifest, read_manifest
 from aifa_hpc.privacy.gate import clear
 from aifa_hpc.sites.load import load_site, site_names, state_dir
+from aifa_hpc.staging.advice import hints, objections, project_of
 from aifa_hpc.staging.demand import place_of
 from aifa_hpc.staging.engine import Summary, copy, make_plan
 from aifa_hpc.staging.ledger import Ledger, Remembered, Unfinished
 from aifa_hpc.staging.location import Location, parse_location
+from aifa_hpc.staging.plan import Plan, Verdict
 from aifa_hpc.staging.planfile import PlanFile
 from aifa_hpc.staging.progress import Progress, silent
 from aifa_hpc.staging.repair import repair
+from aifa_hpc.staging.room import Told, ask_room
 from aifa_hpc.staging.route import find_manifest, make_route
 from aifa_hpc.staging.strays import Stray, find_strays, remove_strays
 from aifa_hpc.staging.verify import Level, Report, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aifa_hpc.privacy.gate import Clearance
+    from aifa_hpc.sites.model import Site
     from aifa_hpc.staging.endpoints.base import Endpoint
     from aifa_hpc.staging.resume import Trust
+    from aifa_hpc.transport.base import Transport
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,10 +89,20 @@ def stage(
         TransferError: It stopped; what was verified stays.
         TransportError: A site cannot be reached.
     """
-    with _ends(source, destination, data_class) as (ends, clearance, ledger, stack):
-        lenders = _lenders(reuse, destination, ledger, stack) if reuse else {}
+    with _places() as places:
+        origin, target = places.location(source), places.location(destination)
+        clearance = _clear(target, data_class)
+        here, there = places.open(origin), places.open(target)
         return copy(
-            *ends, clearance=clearance, ledger=ledger, trust=trust, delete=delete, reuse=lenders, progress=progress
+            here,
+            there,
+            clearance=clearance,
+            ledger=places.ledger,
+            trust=trust,
+            delete=delete,
+            reuse=places.lenders(reuse, target) if reuse else {},
+            approve=places.approval(target, there, progress),
+            progress=progress,
         )
 
 
@@ -99,8 +118,14 @@ def plan(
 
     Args and errors are those of :func:`stage`.
     """
-    with _ends(source, destination, data_class) as (ends, clearance, ledger, _):
-        route, made = make_plan(*ends, clearance=clearance, ledger=ledger, delete=delete, progress=progress)
+    with _places() as places:
+        origin, target = places.location(source), places.location(destination)
+        clearance = _clear(target, data_class)
+        here, there = places.open(origin), places.open(target)
+        route, made = make_plan(
+            here, there, clearance=clearance, ledger=places.ledger, delete=delete, progress=progress
+        )
+        places.approval(target, there, progress)(made)
     return PlanFile(
         source=source,
         destination=destination,
@@ -120,15 +145,27 @@ def apply(made: PlanFile, *, trust: Trust = "verified", progress: Progress = sil
         InputError: A file is not as the plan has it; all of them are told, and nothing was done.
         TransferError: It stopped; what was verified stays.
     """
-    with _ends(made.source, made.destination, made.data_class) as (ends, clearance, ledger, _):
-        route = make_route(*ends)
+    with _places() as places:
+        origin, target = places.location(made.source), places.location(made.destination)
+        clearance = _clear(target, made.data_class)
+        here, there = places.open(origin), places.open(target)
+        route = make_route(here, there)
         if (route.only, route.name) != (made.only, made.name):
             raise InputError(
                 f"the plan is for {made.name or 'a folder'!r}, and {made.source} to {made.destination} is now "
                 f"{route.name or 'a folder'!r}.",
                 hint="Nothing was done. Make a new plan.",
             )
-        return copy(*ends, clearance=clearance, ledger=ledger, plan=made.plan, trust=trust, progress=progress)
+        return copy(
+            here,
+            there,
+            clearance=clearance,
+            ledger=places.ledger,
+            plan=made.plan,
+            trust=trust,
+            approve=places.approval(target, there, progress),
+            progress=progress,
+        )
 
 
 def prove(
@@ -161,21 +198,19 @@ def prove(
         TransferError: A source no longer has what was published.
         TransportError: The site cannot be reached.
     """
-    names = site_names()
-    target = parse_location(place_of(destination), names)
-    with ExitStack() as stack:
+    with _places() as places:
+        target = places.location(place_of(destination))
         clearance = _clear(target, data_class) if mend else None
-        ledger = stack.enter_context(_ledger())
-        end = _open(target, stack)
-        report = verify(end, ledger=ledger, level=level, sample=sample, seed=seed, progress=progress)
+        end = places.open(target)
+        report = verify(end, ledger=places.ledger, level=level, sample=sample, seed=seed, progress=progress)
         if report.ok or clearance is None:
             return Proof(report=report)
         repairs = repair(
             end,
             report,
-            open_source=lambda text: _open(parse_location(text, names), stack),
+            open_source=lambda text: places.open(places.location(text)),
             clearance=clearance,
-            ledger=ledger,
+            ledger=places.ledger,
             source=source,
             progress=progress,
         )
@@ -194,76 +229,105 @@ def strays(destination: str, *, older: float, remove: bool = False) -> list[Stra
         InputError: It is no folder.
         TransferError: It cannot be listed or removed, or a copy into it is running.
     """
-    with ExitStack() as stack:
-        ledger = stack.enter_context(_ledger())
-        end = _open(parse_location(destination, site_names()), stack)
-        found = find_strays(end, ledger=ledger, older=older, now=datetime.now(UTC))
+    with _places() as places:
+        end = places.open(places.location(destination))
+        found = find_strays(end, ledger=places.ledger, older=older, now=datetime.now(UTC))
         if remove:
-            remove_strays(end, found, ledger=ledger)
+            remove_strays(end, found, ledger=places.ledger)
         return found
 
 
 def copies() -> tuple[list[Remembered], list[tuple[str, str, Unfinished]]]:
     """The copies that this machine remembers, and the partial files that were not published."""
-    with _ledger() as ledger:
+    with Ledger(state_dir() / "staging.sqlite3") as ledger:
         return ledger.copies(), ledger.all_unfinished()
 
 
+class _Places:
+    """What a call has opened, closed with its stack; a site is logged in to once."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._sites: dict[str, tuple[Site, Transport]] = {}
+        self.names = site_names()
+        self.ledger = stack.enter_context(Ledger(state_dir() / "staging.sqlite3"))
+
+    def location(self, text: str) -> Location:
+        """What a text names."""
+        return parse_location(text, self.names)
+
+    def site(self, name: str) -> tuple[Site, Transport]:
+        """A site and the way to it."""
+        if name not in self._sites:
+            site = load_site(name)
+            require_open(site)
+            self._sites[name] = site, self._stack.enter_context(open_transport(site))
+        return self._sites[name]
+
+    def open(self, location: Location) -> Endpoint:
+        """The endpoint that a location means."""
+        endpoint: Endpoint
+        if location.kind == "local":
+            from aifa_hpc.staging.endpoints.local import LocalEndpoint  # noqa: PLC0415 - each kind where it is used
+
+            endpoint = LocalEndpoint(location.path)
+        elif location.kind == "site":
+            from aifa_hpc.staging.endpoints.far import open_far  # noqa: PLC0415
+
+            site, transport = self.site(location.site)
+            endpoint = open_far(transport, location.path, label=site.name)
+        elif location.kind == "url":
+            from aifa_hpc.staging.endpoints.url import URLEndpoint  # noqa: PLC0415
+
+            endpoint = URLEndpoint(location.path)
+        else:
+            from aifa_hpc.staging.endpoints.s3 import S3Endpoint  # noqa: PLC0415
+
+            endpoint = S3Endpoint(location.bucket, location.prefix)
+        return self._stack.enter_context(endpoint)
+
+    def approval(self, target: Location, end: Endpoint, progress: Progress) -> Callable[[Plan], None]:
+        """Looks at a plan with what the site's facts and the site itself say of the place."""
+
+        def approve(plan: Plan) -> None:
+            if target.kind != "site" or not plan.of(Verdict.SEND):
+                return
+            site, transport = self.site(target.site)
+            path = target.path.rstrip("/") or "/"
+            try:
+                told = drive(ask_room(path, project_of(site, path)), transport.run)
+            except (SiteError, TransportError) as error:
+                _log.info("%s does not say how much room there is: %s", site.name, error)
+                told = Told(resolved="", rooms=())
+            held = self.ledger.held(end.identity)
+            problems = tuple(objections(site, path, plan, told, held=held))
+            if problems:
+                raise InputError(f"the copy to {target} cannot work:", problems=problems, hint="Nothing was sent.")
+            for hint in hints(site, path, plan, told, datetime.now(UTC)):
+                progress.hint(hint)
+
+        return approve
+
+    def lenders(self, reuse: str, target: Location) -> dict[str, Manifest]:
+        """The manifest of another folder on the destination's machine, by the folder's absolute path there."""
+        place = self.location(reuse)
+        if (place.kind, place.site) != (target.kind, target.site) or place.kind not in {"local", "site"}:
+            raise InputError(
+                f"parts cannot be taken from {reuse}: it is not a folder on the machine of {target}.",
+                hint="Name a folder there that an earlier copy went to.",
+            )
+        found = find_manifest(self.open(place), self.ledger.manifests)
+        folder = str(found.folder).removeprefix(f"{place.site}:" if place.site else "")
+        return {folder: read_manifest(found.data.decode("ascii"))}
+
+
 @contextmanager
-def _ends(
-    source: str, destination: str, data_class: str | None
-) -> Iterator[tuple[tuple[Endpoint, Endpoint], Clearance, Ledger, ExitStack]]:
-    names = site_names()
-    origin, target = parse_location(source, names), parse_location(destination, names)
-    clearance = _clear(target, data_class)
+def _places() -> Iterator[_Places]:
     with ExitStack() as stack:
-        ends = _open(origin, stack), _open(target, stack)
-        yield ends, clearance, stack.enter_context(_ledger()), stack
+        yield _Places(stack)
 
 
 def _clear(target: Location, data_class: str | None) -> Clearance:
     """Leave to transfer there, by the class that was stated or is the site's default."""
     usual = load_site(target.site).access.default_class if target.kind == "site" and data_class is None else ""
     return clear(data_class or usual or None, outgoing=target.kind != "local")
-
-
-def _lenders(reuse: str, destination: str, ledger: Ledger, stack: ExitStack) -> dict[str, Manifest]:
-    """The manifest of another folder on the destination's machine, by the folder's absolute path there."""
-    names = site_names()
-    place, target = parse_location(reuse, names), parse_location(destination, names)
-    if (place.kind, place.site) != (target.kind, target.site) or place.kind not in {"local", "site"}:
-        raise InputError(
-            f"parts cannot be taken from {reuse}: it is not a folder on the machine of {destination}.",
-            hint="Name a folder there that an earlier copy went to.",
-        )
-    found = find_manifest(_open(place, stack), ledger.manifests)
-    folder = str(found.folder).removeprefix(f"{place.site}:" if place.site else "")
-    return {folder: read_manifest(found.data.decode("ascii"))}
-
-
-def _ledger() -> Ledger:
-    return Ledger(state_dir() / "staging.sqlite3")
-
-
-def _open(location: Location, stack: ExitStack) -> Endpoint:
-    endpoint: Endpoint
-    if location.kind == "local":
-        from aifa_hpc.staging.endpoints.local import LocalEndpoint  # noqa: PLC0415 - each kind where it is used
-
-        endpoint = LocalEndpoint(location.path)
-    elif location.kind == "site":
-        from aifa_hpc.staging.endpoints.far import open_far  # noqa: PLC0415
-
-        site = load_site(location.site)
-        require_open(site)
-        transport = stack.enter_context(open_transport(site))
-        endpoint = open_far(transport, location.path, label=site.name)
-    elif location.kind == "url":
-        from aifa_hpc.staging.endpoints.url import URLEndpoint  # noqa: PLC0415
-
-        endpoint = URLEndpoint(location.path)
-    else:
-        from aifa_hpc.staging.endpoints.s3 import S3Endpoint  # noqa: PLC0415
-
-        endpoint = S3Endpoint(location.bucket, location.prefix)
-    return stack.enter_context(endpoint)

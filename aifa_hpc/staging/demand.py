@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError, ParseError, Problem
 from aifa_hpc.manifest import MANIFEST
-from aifa_hpc.staging.endpoints.ssh import SSHEndpoint
+from aifa_hpc.staging.endpoints.far import open_far
 from aifa_hpc.staging.verify import verify
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from aifa_hpc.jobs.data import Data
     from aifa_hpc.sites.model import Site
+    from aifa_hpc.staging.endpoints.base import Endpoint
     from aifa_hpc.staging.ledger import Ledger
     from aifa_hpc.transport.base import Transport
 
@@ -44,7 +45,7 @@ def require_data(data: Data, site: Site, transport: Transport, ledger: Ledger) -
     """
     problems: list[Problem] = []
     for number, manifest in enumerate(data.manifests):
-        with SSHEndpoint(transport, place_of(manifest), channels=1, label=site.name) as place:
+        with open_far(transport, place_of(manifest), channels=1, label=site.name) as place:
             problems += _problems(f"data.manifests[{number}]", manifest, place, data, ledger)
     if problems:
         fetch = " and ".join(f"`aifa stage ensure {site.name}:{manifest}`" for manifest in data.manifests)
@@ -55,7 +56,7 @@ def require_data(data: Data, site: Site, transport: Transport, ledger: Ledger) -
         )
 
 
-def _problems(key: str, manifest: str, place: SSHEndpoint, data: Data, ledger: Ledger) -> Iterator[Problem]:
+def _problems(key: str, manifest: str, place: Endpoint, data: Data, ledger: Ledger) -> Iterator[Problem]:
     try:
         report = verify(place, ledger=ledger, level=data.check)
     except ParseError as error:

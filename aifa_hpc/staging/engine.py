@@ -105,6 +105,7 @@ def copy(
     repair: Mapping[str, Entry] | None = None,
     reuse: Mapping[str, Manifest] | None = None,
     lanes: int | None = None,
+    approve: Callable[[Plan], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Summary:
@@ -127,6 +128,7 @@ def copy(
         repair: Copy only these files, by path at the destination, and only if they still are what was published.
         reuse: Manifests of other folders of the destination's machine whose files may lend parts, by absolute path.
         lanes: Parallel streams; the slower endpoint's own number by default.
+        approve: Told of the plan before the first byte; what it raises ends the copy.
         clock: Seconds that only grow.
         now: The time of day.
 
@@ -146,6 +148,7 @@ def copy(
                 plan = plan_copy(route, ledger=ledger, progress=progress, recheck=recheck, delete=delete, repair=repair)
                 _require_all(repair or {}, plan, route)
             remember(plan)
+            approve(plan)
             work = Copying(
                 route, ledger=ledger, progress=progress, trust=trust, reuse=reuse or {}, expected=repair or {}
             )

@@ -257,6 +257,14 @@ class Ledger:
             for place, source, destination, begun, ended, files, size, problem in rows
         ]  # fmt: skip
 
+    def held(self, place: str) -> int:
+        """Bytes that unfinished files of a place hold, as far as they were acknowledged."""
+        with self._told():
+            (size,) = self._base.execute(
+                "SELECT TOTAL(unfinished.part) FROM unfinished JOIN part USING (place, path) WHERE place = ?", (place,)
+            ).fetchone()
+        return int(size)
+
     def all_unfinished(self) -> list[tuple[str, str, Unfinished]]:
         """Place, path and state of every partial file that was not published; without digests of parts."""
         with self._told():

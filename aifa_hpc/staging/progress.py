@@ -8,6 +8,9 @@ import threading
 class Progress:
     """Told of everything; subclasses show it. Calls come from several threads, one at a time."""
 
+    def hint(self, text: str) -> None:
+        """Something a person should know before the first byte."""
+
     def start(self, files: int, size: int) -> None:
         """The copy begins: so many files, so many bytes in total."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -193,3 +194,25 @@ def test_a_job_waits_for_its_data(aifa: Aifa, shards: Path, tmp_path: Path) -> N
     assert [2, 2, 0] == [ran.code for ran in (unstaged, damaged, whole)], whole.err
     assert "'a.parquet': it is missing" in damaged.err
     assert "Nothing was submitted" in unstaged.err
+
+
+def test_a_place_that_compute_nodes_do_not_see_is_refused(aifa: Aifa, shards: Path, tmp_path: Path) -> None:
+    """By the site's facts, before the first byte; what the site lets see is fine, and events tell of it."""
+    (tmp_path / "config").mkdir()
+    sites = tmp_path / "config" / "sites.toml"
+    sites.write_text(
+        f'[sites.local.areas.scratch]\npath = "{tmp_path}/away/{{account}}"\nfiles = 2\npurge_days = 90\n'
+        f'source = "here"\nchecked_on = 2026-11-24\n[sites.local.areas.old]\npath = "{tmp_path}/old"\n'
+        'compute = false\nsource = "here"\nchecked_on = 2026-11-24\n'
+    )
+    words = ("stage", "copy", str(shards))
+    unseen = aifa(*words, f"local:{tmp_path}/old/x", "--class", "open")
+    many = aifa(*words, f"local:{tmp_path}/away/p1/x", "--class", "open")
+    one = aifa(*words[:2], str(shards / "a.parquet"), f"local:{tmp_path}/away/p1/a", "--class", "open", "--json")
+    assert [2, 2, 0] == [ran.code for ran in (unseen, many, one)], one.err
+    assert "do not see old" in unseen.err
+    assert "takes 2 files" in many.err
+    assert not (tmp_path / "old").exists()
+    events = [json.loads(line) for line in one.err.splitlines()]
+    assert ["hint", "start", "progress", "finished"] == [event["event"] for event in events]
+    assert "90 days after" in events[0]["text"]
