@@ -28,6 +28,8 @@ from integration.clusters.control import Cluster
 from integration.conftest import SHAPES, User, make_user
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aifa_hpc.tracker.records import Row
     from aifa_hpc.transport.base import Transport
 
@@ -110,10 +112,34 @@ class Victim:
                 if logout and isinstance(transport, OpenSSHTransport):
                     transport.logout()
 
+    def submit_batch(self, numbers: Iterable[int]) -> dict[str, list[str]]:
+        """Submits jobs together until there is one of each, as the errors allow it; their ids by name."""
+        transport = self.transport()
+        jobs = [self.job(number) for number in numbers]
+        with self.connection(transport) as connection:
+            try:
+                while True:
+                    try:
+                        tokens = [handle.token for handle in connection.submit_many(jobs)]
+                        break
+                    except NotSentError:
+                        self.given_up += len(jobs)
+                found = {}
+                for job, token in zip(jobs, tokens, strict=True):
+                    job_id = connection.store.find(token, self.user.site).job_id
+                    if job_id is None:
+                        self.settled += 1
+                        job_id = self._settled(connection, token)
+                    found[job.name] = [str(job_id)]
+                return found
+            finally:
+                if isinstance(transport, OpenSSHTransport):
+                    transport.logout()
+
     def submit_job(self, job: Job, clock: Clock) -> None:
         """Submits a job by that clock."""
         with self.connection(self.transport()) as connection:
-            Poller(connection.cluster, connection.store, clock=clock).submit(job)
+            Poller(connection.cluster, connection.store, clock=clock).submitter.submit(job)
 
     def follow(self, clock: Clock | None = None, *, until: tuple[str, ...] = ()) -> list[str]:
         """Asks until all jobs are over, or in one of these states once the site was asked; their states."""

@@ -45,12 +45,17 @@ def suffer(victim: Victim, cuts: list[Cut], figures: Figures) -> None:
     for number, cut in enumerate(cuts, 1):
         victim.proxy.arm(cut)
         ids[f"{victim.run}-{number}"] = [victim.submit(number)]
+    compare(victim, ids, victim.proxy.cuts - before, figures)
+
+
+def compare(victim: Victim, ids: dict[str, list[str]], cuts: int, figures: Figures) -> None:
+    """What the user was told against what the scheduler has."""
     victim.proxy.arm(None)
     there = victim.count()
-    there.pop(f"{victim.run}-0")
+    there.pop(f"{victim.run}-0", None)
     figures(
-        submissions=len(cuts),
-        cuts=victim.proxy.cuts - before,
+        submissions=len(ids),
+        cuts=cuts,
         jobs=sum(map(len, there.values())),
         doubled=sum(len(found) > 1 for found in there.values()),
         lost=len(ids.keys() - there.keys()),
@@ -77,3 +82,19 @@ def test_a_cut_at_a_random_byte(victim: Victim, aifa_random: random.Random, aifa
     ways = [aifa_random.choice(DIRECTIONS) for _ in range(rounds)]
     cuts = [Cut(direction=way, after=aifa_random.randrange(sizes[way][0])) for way in ways]
     suffer(victim, cuts, aifa_figures)
+
+
+@pytest.mark.parametrize("rounds", [pytest.param(1, id="sample"), pytest.param(40, marks=chaos, id="all")])
+def test_a_cut_while_many_are_submitted_at_once(
+    victim: Victim, aifa_random: random.Random, aifa_figures: Figures, rounds: int
+) -> None:
+    """Ten jobs in one command: whichever of them had begun, there is one of each in the end."""
+    victim.proxy.arm(None)
+    ids = victim.submit_batch(range(1, 11))
+    sizes = {way: victim.proxy.passed(way) for way in DIRECTIONS}
+    before = victim.proxy.cuts
+    for number in range(1, rounds + 1):
+        way = aifa_random.choice(DIRECTIONS)
+        victim.proxy.arm(Cut(direction=way, after=aifa_random.randrange(sizes[way])))
+        ids |= victim.submit_batch(range(10 * number + 1, 10 * number + 11))
+    compare(victim, ids, victim.proxy.cuts - before, aifa_figures)
