@@ -173,16 +173,12 @@ def _groups(report: Report, zone: datetime.tzinfo | None) -> Iterator[Group]:
 
 def _group(title: str, jobs: Sequence[History], zone: datetime.tzinfo | None) -> Group:
     axis = axis_of(jobs)
-    tones = [tone(one.row.status.state) for one in jobs]
-    words: tuple[tuple[Tone, str], ...] = (
-        ("run", "running"),
-        ("wait", "waiting"),
-        ("ok", "completed"),
-        ("bad", "failed"),
-        ("late", "late"),
-        ("gone", "cancelled"),
-    )
-    told = [f"{tones.count(kind):,} {word}" for kind, word in words if kind in tones]
+    order = ("run", "wait", "ok", "bad", "late", "gone")
+    states = Counter(one.row.status.state for one in jobs)
+    told = [
+        f"{number:,} {plain(state).lower().replace('_', ' ')}"
+        for state, number in sorted(states.items(), key=lambda one: (order.index(tone(one[0])), one[0]))
+    ]
     return Group(
         title=title,
         told=", ".join(told),
