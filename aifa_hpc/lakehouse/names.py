@@ -1,20 +1,34 @@
-"""Tables as people write them: ``iceberg:CATALOG.NAMESPACE.TABLE[@WHEN]``, or a ``.metadata.json`` with ``[@WHEN]``.
+"""Tables as people write them, and what of a table is wanted.
 
-WHEN is a tag or branch, the number of a snapshot, or a time (``2026-11-01`` or ``2026-11-01T12:00:00+01:00``; without a
-zone it is UTC). Without WHEN it is the table's present snapshot.
+``iceberg:CATALOG.NAMESPACE.TABLE[@WHEN]``, a file ``.metadata.json`` with ``[@WHEN]``, or ``parquet:LOCATION`` for a
+folder of Parquet files. WHEN is a tag or branch, the number of a snapshot, or a time (``2026-11-01`` or
+``2026-11-01T12:00:00+01:00``; without a zone it is UTC). Without WHEN it is the table's present snapshot.
+
+What is wanted of it may follow, so that one text says it all, in a manifest as well as in a plan::
+
+    iceberg:lab.scans.train@v3?columns=image,label&where=label%20%3D%203&mode=pushdown
 """
 
 from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, cast, get_args
+from urllib.parse import quote, unquote
 
 from aifa_hpc.errors import InputError
 
-SCHEME = "iceberg:"
+ICEBERG = "iceberg:"
+PARQUET = "parquet:"
+
+Mode: TypeAlias = Literal["files", "pushdown", "incremental"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 _METADATA = re.compile(r"(?P<location>.+\.metadata\.json(?:\.gz)?|.+\.gz\.metadata\.json)(?:@(?P<when>[^@/]*))?")
+_SITE = re.compile(r"[^/:]+:/(?!/)")
+_KEYS = ("columns", "mode", "relocate", "where")
+_FORM = "Write iceberg:CATALOG.NAMESPACE.TABLE, with @TAG, @SNAPSHOT or @TIME, or a file .metadata.json."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,13 +46,101 @@ class TableName:
     when: str = ""
 
     def __str__(self) -> str:
-        name = f"{SCHEME}{self.catalog}.{self.table}" if self.catalog else self.table
+        name = f"{ICEBERG}{self.catalog}.{self.table}" if self.catalog else self.table
         return f"{name}@{self.when}" if self.when else name
+
+    def at(self, snapshot_id: int) -> TableName:
+        """The same table at one snapshot."""
+        return replace(self, when=str(snapshot_id))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What of a table is wanted; ``str()`` gives a text that reads the same.
+
+    Attributes:
+        table: An Iceberg table, or the location of a folder of Parquet files.
+        columns: Names; all by default.
+        where: A row filter; all rows by default.
+        mode: ``files``: whole files that may hold such rows, byte for byte. ``pushdown``: new Parquet files of just
+            these rows and columns. ``incremental``: files that are not at the destination yet, by its manifest.
+        relocate: Metadata of an Iceberg table is rewritten for its new place; without, every file stays as it is.
+    """
+
+    table: TableName | str
+    columns: tuple[str, ...] = ()
+    where: str = ""
+    mode: Mode = "files"
+    relocate: bool = True
+
+    def __str__(self) -> str:
+        words = []
+        if self.columns:
+            words.append(f"columns={','.join(quote(name, safe='') for name in self.columns)}")
+        if self.where:
+            words.append(f"where={quote(self.where, safe='')}")
+        if self.mode != "files":
+            words.append(f"mode={self.mode}")
+        if not self.relocate:
+            words.append("relocate=no")
+        table = (
+            PARQUET + self.table.replace("%", "%25").replace("?", "%3F")
+            if isinstance(self.table, str)
+            else str(self.table)
+        )
+        return f"{table}?{'&'.join(words)}" if words else table
+
+    def require_sense(self) -> None:
+        """Refuses what cannot be had together.
+
+        Raises:
+            InputError: Columns without ``pushdown``, or what only an Iceberg table can do.
+        """
+        if self.columns and self.mode != "pushdown":
+            raise InputError(
+                f"whole files have all columns: {', '.join(self.columns)} alone cannot be had with mode {self.mode!r}.",
+                hint="Use --mode pushdown, or leave --columns out.",
+            )
+        if isinstance(self.table, str) and (self.mode == "incremental" or not self.relocate):
+            what = "mode 'incremental'" if self.mode == "incremental" else "--no-relocate"
+            raise InputError(f"{what} is for Iceberg tables, and {self.table} is a folder of Parquet files.")
 
 
 def is_table(text: str) -> bool:
     """Whether a text is meant as a table, and not as a file or folder."""
-    return text.startswith(SCHEME) or _METADATA.fullmatch(text) is not None
+    if text.startswith((ICEBERG, PARQUET)):
+        return True
+    return _METADATA.fullmatch(_split(text)[0]) is not None and _SITE.match(text) is None
+
+
+def read_wanted(text: str) -> Wanted:
+    """Reads a table and what is wanted of it.
+
+    Raises:
+        InputError: It is none, has an unknown key or mode, or asks for what cannot be had together.
+    """
+    name, query = _split(text)
+    found: dict[str, str] = {}
+    for word in query.split("&") if query else ():
+        key, _, value = word.partition("=")
+        if key not in _KEYS or key in found:
+            raise InputError(
+                f"{text!r}: {key!r} {'is there twice' if key in found else 'says nothing about a table'}.",
+                hint=f"Known are {', '.join(_KEYS)}.",
+            )
+        found[key] = value
+    mode = found.get("mode", "files")
+    if mode not in MODES:
+        raise InputError(f"{text!r}: there is no mode {mode!r}.", hint=f"Modes are {', '.join(MODES)}.")
+    wanted = Wanted(
+        table=unquote(name.removeprefix(PARQUET)) if name.startswith(PARQUET) else read_table_name(name),
+        columns=tuple(unquote(column) for column in found.get("columns", "").split(",") if column),
+        where=unquote(found.get("where", "")),
+        mode=cast("Mode", mode),
+        relocate=found.get("relocate", "yes") != "no",
+    )
+    wanted.require_sense()
+    return wanted
 
 
 def read_table_name(text: str) -> TableName:
@@ -48,15 +150,12 @@ def read_table_name(text: str) -> TableName:
         InputError: It is none.
     """
     match = _METADATA.fullmatch(text)
-    if match is not None and not text.startswith(SCHEME):
+    if match is not None and not text.startswith(ICEBERG):
         return TableName(catalog="", table=match["location"], when=_when(text, match["when"]))
-    name, at, when = text.removeprefix(SCHEME).partition("@")
+    name, at, when = text.removeprefix(ICEBERG).partition("@")
     catalog, _, table = name.partition(".")
-    if not text.startswith(SCHEME) or not catalog or not all(table.split(".")) or "." not in table:
-        raise InputError(
-            f"{text!r} is not the name of a table.",
-            hint="Write iceberg:CATALOG.NAMESPACE.TABLE, with @TAG, @SNAPSHOT or @TIME, or a file .metadata.json.",
-        )
+    if not text.startswith(ICEBERG) or not catalog or not all(table.split(".")) or "." not in table:
+        raise InputError(f"{text!r} is not the name of a table.", hint=_FORM)
     return TableName(catalog=catalog, table=table, when=_when(text, when if at else None))
 
 
@@ -67,6 +166,13 @@ def read_time(text: str) -> datetime.datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The table, and what is wanted of it; a file may have a ``?`` in its name, a table's has none."""
+    name, mark, query = text.rpartition("?")
+    asked = mark and all(word.partition("=")[0] in _KEYS for word in query.split("&"))
+    return (name, query) if asked or text.startswith((ICEBERG, PARQUET)) and mark else (text, "")
 
 
 def _when(text: str, when: str | None) -> str:

@@ -29,7 +29,7 @@ from aifa_hpc.lakehouse.deletes import move_positions, move_vectors
 from aifa_hpc.manifest import safe_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
 HINT = "version-hint.text"
 
@@ -98,6 +98,7 @@ def relocate(
     *,
     version: int = 1,
     only: Collection[str] | None = None,
+    have: Mapping[str, int] | None = None,
 ) -> Moved:
     """The copy of a snapshot for a place.
 
@@ -109,12 +110,17 @@ def relocate(
         put: Takes what is made: its path in the copy, and all bytes.
         version: Number of the copy's metadata; greater than that of any earlier copy at the same place.
         only: Locations of the data files to take; all by default.
+        have: Bytes of files that an earlier copy to the same place left, by path. Manifests among them are not read
+            again, and what they name is not listed in the result: only what was added since has to be moved.
 
     Raises:
         InputError: No such snapshot, an encrypted table, or a file that cannot be read.
     """
     place = root.rstrip("/")
-    moving = _Relocation(metadata=metadata, snapshot_id=snapshot_id, root=place, read=read, put=put, only=only)
+    known = dict(have or {}) if only is None else {}
+    moving = _Relocation(
+        metadata=metadata, snapshot_id=snapshot_id, root=place, read=read, put=put, only=only, have=known
+    )
     return moving.run(version)
 
 
@@ -128,6 +134,7 @@ class _Relocation:
         read: Callable[[str], bytes],
         put: Callable[[str, bytes], object],
         only: Collection[str] | None,
+        have: Mapping[str, int],
     ) -> None:
         self._metadata = metadata
         self._snapshot = find_snapshot(metadata, snapshot_id)
@@ -135,6 +142,9 @@ class _Relocation:
         self._read = read
         self._put = put
         self._only = only
+        self._have = have
+        # In the names of what is made: of a part of the files, other metadata is made than of all.
+        self._tag = _short(self._root if only is None else "\n".join((self._root, *sorted(only))))
         self._moved: dict[str, str] = {}  # location of a data file to its path in the copy
         self._vectors: dict[str, tuple[str, int]] = {}  # location of a Puffin file to its path and new size
         self._out = Moved()
@@ -151,7 +161,7 @@ class _Relocation:
             entry = self._manifest(listed.records[number])
             if entry is not None:
                 kept[number] = entry
-        name = f"metadata/snap-{self._snapshot['snapshot-id']}-{_short(self._root)}.avro"
+        name = f"metadata/snap-{self._snapshot['snapshot-id']}-{self._tag}.avro"
         self._make(name, write_avro(listed, [kept[number] for number in sorted(kept)]))
         document = self._document(f"{self._root}/{name}")
         self._make(f"metadata/v{version}.metadata.json", json.dumps(document).encode())
@@ -167,25 +177,33 @@ class _Relocation:
         location = listed["manifest_path"]
         if listed.get("key_metadata"):
             raise InputError(f"the manifest {location} is encrypted: its table cannot be moved like this.")
+        name = f"metadata/{_short(location)}-{self._tag}-m.avro"
+        if name in self._have:
+            return listed | self._listed(listed, name, self._have[name], None)
         file = read_avro(self._read(location), location)
         deletes = (listed.get("content") or _DATA) == _DELETES
         alive = [entry for entry in file.records if entry["status"] != _GONE]
         moved = [one for one in (self._delete(e) if deletes else self._data(e) for e in alive) if one is not None]
         if not moved:
             return None
-        name = f"metadata/{_short(location)}-{_short(self._root)}-m.avro"
         data = write_avro(file, moved)
         self._make(name, data)
-        changed = {"manifest_path": f"{self._root}/{name}", "manifest_length": len(data)}
+        return listed | self._listed(listed, name, len(data), moved)
+
+    def _listed(
+        self, listed: dict[str, Any], name: str, length: int, moved: list[dict[str, Any]] | None
+    ) -> dict[str, Any]:
+        """What the manifest list says of a manifest; its counts stay where its entries are not known."""
+        changed: dict[str, Any] = {"manifest_path": f"{self._root}/{name}", "manifest_length": length}
         for kind, status in (("existing", 0), ("added", 1), ("deleted", _GONE)):
-            own = [entry for entry in moved if entry["status"] == status]
+            own = [entry for entry in moved or () if entry["status"] == status]
             counts = {"files": len(own), "rows": sum(entry["data_file"]["record_count"] for entry in own)}
             for unit, count in counts.items():
                 # V1 lists may call them added_data_files_count.
                 for key in (f"{kind}_{unit}_count", f"{kind}_data_{unit}_count"):
-                    if key in listed:
+                    if key in listed and (moved is not None or status == _GONE):
                         changed[key] = count
-        return listed | changed
+        return changed
 
     def _data(self, entry: dict[str, Any]) -> dict[str, Any] | None:
         file = self._plain(entry)
@@ -204,9 +222,9 @@ class _Relocation:
         referenced = file.get("referenced_data_file")
         changed: dict[str, Any] = {}
         if referenced is not None:
-            if referenced not in self._moved:
-                return None
             changed["referenced_data_file"] = self._now(referenced)
+            if changed["referenced_data_file"] is None:
+                return None
         if str(file["file_format"]).upper() == "PUFFIN":
             path, changed["file_size_in_bytes"] = self._vector(file["file_path"])
         elif str(file["file_format"]).upper() == "PARQUET":
@@ -230,7 +248,7 @@ class _Relocation:
         if not rows:
             return None
         self._out.deletes.add("position")
-        path = f"data/{_short(location)}-{_short(self._root)}-deletes.parquet"
+        path = f"data/{_short(location)}-{self._tag}-deletes.parquet"
         self._make(path, data)
         return path, {"file_size_in_bytes": len(data), "record_count": rows, "bounds": (first, last)}
 
@@ -238,7 +256,7 @@ class _Relocation:
         """Several vectors may share a file: it is made once."""
         if location not in self._vectors:
             data = move_vectors(self._read(location), self._now, location)
-            path = f"data/{_short(location)}-{_short(self._root)}-deletes.puffin"
+            path = f"data/{_short(location)}-{self._tag}-deletes.puffin"
             self._make(path, data)
             self._vectors[location] = path, len(data)
             self._out.deletes.add("vector")
@@ -271,6 +289,8 @@ class _Relocation:
 
     def _now(self, location: str) -> str | None:
         path = self._moved.get(location)
+        if path is None and self._have:  # it may be one that was taken along by an earlier copy
+            path = self._path(location, "data")
         return None if path is None else f"{self._root}/{path}"
 
     def _document(self, manifest_list: str) -> dict[str, Any]:
