@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from aifa_hpc.jobs.spec import Job
     from aifa_hpc.sites.model import Site
 
+END_TIME = "SLURM_JOB_END_TIME"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
@@ -131,7 +133,7 @@ def prepare(job: Job, site: Site, placement: Placement | None = None, part: Part
         directives=tuple(directives),
         login_shell=bool(modules),
         module_lines=modules,
-        exports=(*variables.batch, *_numbers(part)),
+        exports=(*variables.batch, *_end_time(job), *_numbers(part)),
         task_exports=(*variables.task, *variables.node),
         node_exports=variables.node,
         srun=first.srun,
@@ -184,6 +186,14 @@ def _log(part: Part, placement: Placement | None) -> str:
     """Where output goes, without the ending; a % in a folder's name is doubled for Slurm."""
     name = "%A_%a" if part.tasks else "%j"
     return f"{placement.folder.replace('%', '%%')}/{name}" if placement else f"%x-{name}"
+
+
+def _end_time(job: Job) -> tuple[Export, ...]:
+    """When Slurm ends the job; version 22.05 tells nobody (``runtime.walltime`` asks for it)."""
+    if END_TIME in job.env:
+        return ()
+    value = Raw(f'"${{{END_TIME}:-$(($(date +%s) + {job.resources.time.seconds}))}}"')
+    return (Export(name=END_TIME, value=value, note="Slurm tells this from 23.02 on."),)
 
 
 def _numbers(part: Part) -> tuple[Export, ...]:

@@ -1,4 +1,4 @@
-"""Whole scripts, one for each launch kind and site, as they were when somebody last read them.
+"""Whole scripts, one for each site and launch kind or way of submission, as they were when somebody last read them.
 
 After a change that is meant, write them anew and read the difference::
 
@@ -11,13 +11,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from aifa_hpc.jobs.check import check
-from aifa_hpc.jobs.spec import Container, Job, Launch, Resources
+from aifa_hpc.jobs.features import After, Array, Chain
+from aifa_hpc.jobs.plan import plan
+from aifa_hpc.jobs.spec import Component, Container, Job, Launch, Resources
 from aifa_hpc.sbatch.prepare import Placement
 from aifa_hpc.sbatch.render import render
 from aifa_hpc.sites.launching import KINDS, LaunchKind
@@ -66,23 +70,74 @@ def script(site: str, kind: LaunchKind, loader: jinja2.BaseLoader) -> str:
     return render(example(site, kind), load_site(site, GOLDEN), loader, version="0.1.0", placement=placement)
 
 
+# Further components: CPU nodes beside GPU nodes where a site has both.
+SECOND = {"lumi": RESOURCES["lumi"] | {"partition": "standard", "gpus_per_node": 0}}
+WAYS: dict[str, dict[str, Any]] = {
+    "array": {"array": Array(tasks="0-99:2", limit=4), "after": After(ok=["8123450"])},
+    "chunk": {"array": Array(tasks="0-9,1000-1009", limit=2)},
+    "chain": {"chain": Chain(total="01:30:00"), "signal": "USR1@120", "requeue": False},
+    "hetjob": {},
+}
+
+
+def way_example(site: str, way: str) -> Job:
+    """The example for srun, submitted in another way."""
+    changes = dict(WAYS[way])
+    if way == "hetjob":
+        asked = Resources(time="00:30:00", tasks_per_node=2, **SECOND.get(site, RESOURCES[site]))
+        launch = Launch(kind="srun", command=["python", "load.py", "it's data"], log_per_rank=True)
+        changes["components"] = [Component(resources=asked, launch=launch)]
+    return msgspec.structs.replace(example(site, "srun"), **changes)
+
+
+def way_script(site: str, way: str, loader: jinja2.BaseLoader) -> str:
+    """The script of its second submission, where there are several."""
+    job, machine = way_example(site, way), load_site(site, GOLDEN)
+    parts = plan(job, machine).parts
+    part = parts[min(1, len(parts) - 1)]
+    tokens = [f"k3x9q{number}" for number in range(len(parts))]
+    folders = tuple(f"{FOLDERS[site]}/{token}" for token in tokens)
+    token = tokens[part.number]
+    placement = Placement(
+        folder=folders[part.number],
+        token=token,
+        name=f"digits-{token}",
+        after=() if part.after is None else ("8123456",),
+        links=folders if part.chain else (),
+    )
+    return render(job, machine, loader, version="0.1.0", placement=placement, part=part)
+
+
 PAIRS = [(site, kind) for site in RESOURCES for kind in KINDS if kind in load_site(site, GOLDEN).launch]
+
+
+def require_golden(name: str, text: str) -> None:
+    """A script is the one that was read."""
+    path = GOLDEN / f"{name}.sbatch"
+    if os.environ.get("AIFA_UPDATE_GOLDEN"):
+        path.write_text(text, "utf-8")
+    assert path.read_text("utf-8") == text
 
 
 @pytest.mark.parametrize(("site", "kind"), PAIRS)
 def test_golden(site: str, kind: LaunchKind, loader: jinja2.BaseLoader) -> None:
     """The example is a legal job, and its script is the one that was read."""
     assert () == check(example(site, kind), load_site(site, GOLDEN))
-    path = GOLDEN / f"{site}-{kind}.sbatch"
-    text = script(site, kind, loader)
-    if os.environ.get("AIFA_UPDATE_GOLDEN"):
-        path.write_text(text, "utf-8")
-    assert path.read_text("utf-8") == text
+    require_golden(f"{site}-{kind}", script(site, kind, loader))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("site", RESOURCES)
+def test_golden_ways(site: str, way: str, loader: jinja2.BaseLoader) -> None:
+    """An array, a later chunk of one, a link of a chain and a heterogeneous job."""
+    errors = [one for one in check(way_example(site, way), load_site(site, GOLDEN)) if one.severity == "error"]
+    assert [] == errors
+    require_golden(f"{site}-{way}", way_script(site, way, loader))
 
 
 def test_every_golden_script_is_one_of_these() -> None:
     """No file is left over from a site or kind that is gone."""
-    expected = {f"{site}-{kind}.sbatch" for site, kind in PAIRS}
+    expected = {f"{site}-{kind}.sbatch" for site, kind in [*PAIRS, *product(RESOURCES, WAYS)]}
     assert expected == {path.name for path in GOLDEN.iterdir()}
 
 
