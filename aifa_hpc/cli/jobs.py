@@ -49,7 +49,7 @@ def check(job_file: Path, site: str) -> int:
 @site_option
 @click.option("--wait", is_flag=True, help="Follow the jobs to their end; the exit code then tells how they ended.")
 @click.option("--queue", is_flag=True, help="Let what SITE has no room for wait here; `aifa jobs` submits it later.")
-@click.option("--dry-run", is_flag=True, help="Have SITE's own sbatch look at the script, and submit nothing.")
+@click.option("--dry-run", is_flag=True, help="Have SITE's own sbatch look at the scripts, and submit nothing.")
 @template_option
 def submit(  # noqa: PLR0917 - click calls it by name
     job_files: Sequence[Path], site: str, wait: bool, queue: bool, dry_run: bool, template: Path | None
@@ -63,7 +63,7 @@ def submit(  # noqa: PLR0917 - click calls it by name
         jobs = [read_job_file(path, machine) for path in job_files]
         if dry_run:
             for job in jobs:
-                try_job(job, connection.cluster)
+                try_job(job, connection)
             return EXIT_DONE
         try:
             many = queue or len(jobs) > 1

@@ -174,7 +174,7 @@ class Chunk:
 def read_logs(
     sources: Sequence[Source], *, mark: str, limit: int, ending: str = "out", lines: int = 0, turn: int = 0
 ) -> Flow[tuple[list[Chunk], bool]]:
-    """What is new in these logs, and whether there was more than one answer holds.
+    """What is new in these logs in the order of the sources, and whether there was more than one answer holds.
 
     Args:
         sources: Where to look, and how far each file was read.
@@ -202,6 +202,9 @@ def read_logs(
             why = " because it is a folder" if inode == b"folder" else ""
             raise completed.refusal(f"the log {where} cannot be read{why}")
         found.append(Chunk(path=where, inode=inode.decode(), size=int(size), start=int(start), data=data))
+    # The parts of a job lie in folders whose names say nothing of their order.
+    places = {source.path: number for number, source in reversed(list(enumerate(sources)))}
+    found.sort(key=lambda chunk: min((n for path, n in places.items() if chunk.path.startswith(path)), default=0))
     return found, done[1] == b"1"
 
 

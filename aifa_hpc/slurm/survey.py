@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
 from aifa_hpc.command import Flow, shell
@@ -72,11 +73,24 @@ user there and a leading ``{home}`` the home."""
 _TEST = (
     CLEAN
     + """
-out=$(sbatch --test-only --ignore-pbs 2>&1)
-code=$?
-printf '%s\\naifa: tested %s\\n' "$out" "$code"
+batch=$(mktemp -d) || exit 73
+trap 'rm -rf -- "$batch"' EXIT
+cd -- "$batch" && LC_ALL=C awk -v mark="$1" '
+  BEGIN { file = "./1" }
+  $0 == mark { close(file); file = "./" (++marks + 1); next }
+  { print > file }
+' || exit 74
+cd - > /dev/null || exit 74
+number=0
+while [ "$number" -lt "$2" ]; do
+  number=$((number + 1))
+  out=$(sbatch --test-only --ignore-pbs < "$batch/$number" 2>&1)
+  code=$?
+  printf '%s\\naifa: tested %s\\n' "$out" "$code"
+done
 """
 )
+"""``$1`` line between two scripts, ``$2`` their number. Standard input: the scripts."""
 
 _SECTION = re.compile(
     r"^aifa: section (?P<name>\w+)\s*$(?P<body>.*?)^aifa: end (?P<code>\d+)\s*$", re.MULTILINE | re.DOTALL | re.ASCII
@@ -99,7 +113,8 @@ _WORDS = re.compile(r"^(?:sbatch: (?:error: )?|allocation failure: )(?P<text>.*\
 _DEAF = re.compile(r"timed out|Unable to contact|Zero Bytes|Unexpected message|(?:send|receive|shutdown) failure")
 
 SURVEY_TIMEOUT = 300.0  # seven programs, each of which may wait 30 s for a busy controller or database, and folders
-TEST_TIMEOUT = 120.0  # as a submission
+TEST_TIMEOUT = 120.0  # as a submission; seconds
+_EACH_TEST = 1.0  # a busy controller answers in less; seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,17 +153,21 @@ class Verdict:
     words: str = ""
 
 
-def try_script(script: str) -> Flow[Verdict]:
-    """Asks sbatch what it would say to a script; nothing is submitted.
+def try_scripts(scripts: Sequence[str]) -> Flow[list[Verdict]]:
+    """Asks sbatch in one command what it would say to each script; nothing is submitted.
 
     Raises:
         SiteError: Slurm does not answer.
     """
-    completed = yield shell(_TEST, stdin=script.encode(), timeout=TEST_TIMEOUT, idempotent=True)
-    tested = _TESTED.search(completed.out)
-    if tested is None:
+    mark = next(line for number in count() if (line := f"# aifa: next {number}") not in "\n".join(scripts))
+    text = f"{mark}\n".join(script if script.endswith("\n") else f"{script}\n" for script in scripts)
+    timeout = TEST_TIMEOUT + _EACH_TEST * len(scripts)
+    completed = yield shell(_TEST, mark, str(len(scripts)), stdin=text.encode(), timeout=timeout, idempotent=True)
+    *answers, _ = _TESTED.split(completed.out)
+    said, codes = answers[::2], answers[1::2]
+    if len(said) != len(scripts):
         raise completed.refusal("sbatch --test-only did not answer")
-    return parse_test(completed.out[: tested.start()], int(tested["code"]))
+    return [parse_test(words, int(code)) for words, code in zip(said, codes, strict=True)]
 
 
 def parse_test(text: str, code: int) -> Verdict:

@@ -52,6 +52,15 @@ def test_tasks_and_ranks_are_found_by_how_their_paths_begin(machine: Machine, fo
     assert {"12.rank-10.out": b"ten"} == texts(read(machine, Source(path=f"{home}/12."), ending="rank-10.out"))
 
 
+def test_logs_come_in_the_order_in_which_they_were_asked_for(machine: Machine) -> None:
+    """Links of a chain follow each other, whatever their folders are called."""
+    for folder in ("a", "b", "c"):
+        (machine.root / folder).mkdir()
+        (machine.root / folder / f"{ord(folder)}.out").write_text(folder)
+    found, _ = read(machine, *(Source(path=f"{machine.root}/{folder}/{ord(folder)}.") for folder in "bca"))
+    assert [b"b", b"c", b"a"] == [chunk.data for chunk in found]
+
+
 def test_a_file_by_its_own_path(machine: Machine) -> None:
     """Of a job that names its log; one that is not there says nothing."""
     path = machine.root / "my log.txt"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aifa_hpc.command import Command, Completed, drive
 from aifa_hpc.errors import SiteError
-from aifa_hpc.slurm.survey import Survey, Verdict, parse_test, read_survey, survey, try_script
+from aifa_hpc.slurm.survey import Survey, Verdict, parse_test, read_survey, survey, try_scripts
 from tests.slurm.test_parse import BANNER, behind_a_banner, captured, plain, with_other_line_ends
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def verdicts(version: str, variant: Callable[[str], str]) -> list[Verdict]:
             def answers(command: Command, out: bytes = answer) -> Completed:
                 return Completed(command=command, exit_code=0, stdout=out)
 
-            found.append(drive(try_script("#!/bin/sh\n"), answers))
+            found += drive(try_scripts(["#!/bin/sh\n"]), answers)
             block = ""
     return found
 
@@ -123,13 +123,15 @@ def test_silence_is_no_refusal(text: str, code: int) -> None:
 
 
 def test_the_shell_of_a_test(machine: Machine) -> None:
-    """The script is on standard input, settings of the login shell do not reach sbatch, and banners do no harm."""
+    """Each script is on standard input, settings of the login shell do not reach sbatch, and banners do no harm."""
     machine.program(
         "sbatch",
-        'cat > "$ROOT/seen"; echo "$*" "$SBATCH_ACCOUNT" > "$ROOT/words"; echo "sbatch: error: no" >&2; exit 1',
+        '{ cat; echo "|"; } >> "$ROOT/seen"; echo "$*" "$SBATCH_ACCOUNT" > "$ROOT/words"\n'
+        'echo "sbatch: error: no" >&2; exit 1',
     )
-    assert Verdict(accepted=False, words="no") == drive(try_script("#!/bin/sh\n# é\n"), machine.run)
-    assert ("#!/bin/sh\n# é\n", "--test-only --ignore-pbs \n") == (
+    scripts = ["#!/bin/sh\n# é\n", "#!/bin/sh\n# aifa: next 0\n\n", "#!/bin/sh"]
+    assert [Verdict(accepted=False, words="no")] * 3 == drive(try_scripts(scripts), machine.run)
+    assert ("#!/bin/sh\n# é\n|\n#!/bin/sh\n# aifa: next 0\n\n|\n#!/bin/sh\n|\n", "--test-only --ignore-pbs \n") == (
         (machine.root / "seen").read_text("utf-8"),
         (machine.root / "words").read_text(),
     )
