@@ -15,6 +15,7 @@ from aifa_hpc.demo.shards import write_shards
 from aifa_hpc.errors import JobFailedError, TransferError
 from aifa_hpc.jobs.check import account_of
 from aifa_hpc.jobs.spec import Job, Launch, Resources
+from aifa_hpc.runtime.pack import write_runtime
 from aifa_hpc.staging.progress import Progress, silent
 from aifa_hpc.transfers import prove, stage
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from aifa_hpc.tracker.handle import JobHandle
 
 TRAIN = Path(__file__).with_name("train.py")
+RUNTIME = "aifa_runtime.zip"
 ROWS = 1797
 ACCURACY = 0.95
 """What softmax regression reaches on the held-out digits; less means that ranks did not add up."""
@@ -66,11 +68,12 @@ def digits_job(resources: Resources, *, python: str, folder: str, result: str) -
     Args:
         resources: What it asks for.
         python: Interpreter on the site, with NumPy and pyarrow.
-        folder: Folder on the site that holds ``data`` and ``train.py``.
+        folder: Folder on the site that holds ``data``, ``train.py`` and the runtime.
         result: File on the site that rank 0 writes.
     """
     words = (python, f"{folder}/train.py", "--data", f"{folder}/data", "--result", result)
-    return Job(name="digits", resources=resources, launch=Launch(kind="srun", command=words))
+    launch = Launch(kind="srun", command=words)
+    return Job(name="digits", resources=resources, launch=launch, env={"PYTHONPATH": f"{folder}/{RUNTIME}"})
 
 
 def run(
@@ -108,7 +111,8 @@ def run(
     summary = stage(
         str(workspace / "data"), f"{site.name}:{folder}/data/", data_class="open", progress=narrator.progress()
     )
-    stage(str(TRAIN), f"{site.name}:{folder}/", data_class="open", progress=narrator.progress())
+    for program in (TRAIN, write_runtime(workspace / RUNTIME)):
+        stage(str(program), f"{site.name}:{folder}/", data_class="open", progress=narrator.progress())
     report = prove(f"{site.name}:{folder}/data").report
     if not report.ok:
         raise TransferError(f"the shards on {site.name} are not what was sent: {report.damaged}")

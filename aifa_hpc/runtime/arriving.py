@@ -1,6 +1,13 @@
 """Reading while data still arrives: files are given as they come, and the manifest, which comes last, ends the wait.
 
-A copy made by ``aifa stage`` shows no file before it is whole and verified, so what is there may be read.
+A copy made by ``aifa stage`` shows no file before it is whole and verified, so what is there may be read::
+
+    for path in arriving("/scratch/project_465000001/digits"):
+        with shards(path, rank=0, world=1).batches() as batches:
+            ...
+
+Ranks see files arrive in different orders, and agree all the same on who reads which: a hash of the path decides. That
+is even only by chance; later epochs, when all is there, are better read by :func:`aifa_hpc.runtime.shards`.
 """
 
 from __future__ import annotations
@@ -11,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.manifest import MANIFEST, read_manifest
+from aifa_hpc.runtime.ranks import given_or_here
+from aifa_hpc.runtime.shares import owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,16 +29,20 @@ def arriving(
     folder: str | Path,
     *,
     suffix: str = ".parquet",
+    rank: int | None = None,
+    world: int | None = None,
     timeout: float = 3600.0,
     interval: float = 5.0,
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[Path]:
-    """Files of a data set as they arrive, each once; ends when all that its manifest lists were given.
+    """This rank's files of a data set as they arrive, each once; ends when all that its manifest lists have arrived.
 
     Args:
         folder: Where they arrive; may not be there yet.
         suffix: End of the names that count.
+        rank: By default that of this task.
+        world: By default that of this job.
         timeout: Seconds without any new file after which waiting is given up.
         interval: Seconds between two looks; a look lists the folder once.
         sleep: Waits, in seconds.
@@ -41,6 +54,7 @@ def arriving(
         ParseError: The manifest is damaged.
     """
     root = Path(folder)
+    rank, world = given_or_here(rank, world)
     given: set[str] = set()
     last = monotonic()
     while True:
@@ -50,7 +64,8 @@ def arriving(
         for name in sorted(wanted - given):
             given.add(name)
             last = monotonic()
-            yield root / name
+            if owner(name, world=world) == rank:
+                yield root / name
         if listed is not None:
             if missing := sorted(listed - given):
                 raise InputError(

@@ -85,6 +85,14 @@ def world(environ: Mapping[str, str] | None = None) -> int:
     return place(environ).world
 
 
+def given_or_here(rank: int | None, world: int | None) -> tuple[int, int]:
+    """Rank and world as they were given, and as this task has them where they were not; errors as :func:`place`."""
+    if rank is not None and world is not None:
+        return rank, world
+    here = place()
+    return here.rank if rank is None else rank, here.world if world is None else world
+
+
 def local_rank(environ: Mapping[str, str] | None = None) -> int:
     """This task's number, from 0, on its node; errors as :func:`place`."""
     return place(environ).local_rank

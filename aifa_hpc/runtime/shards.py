@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aifa_hpc.errors import InputError
 from aifa_hpc.manifest import MANIFEST, read_manifest
 from aifa_hpc.runtime.batches import Batches, open_parquet
-from aifa_hpc.runtime.ranks import place
+from aifa_hpc.runtime.ranks import given_or_here
 from aifa_hpc.runtime.shares import RowGroup, cut, line_of, shuffled
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ class Share:
     rank: int
     world: int
     total: int
+
+    @property
+    def first(self) -> int:
+        """Number of its first row, counted from 0 over all ranks in the order of this epoch."""
+        return self.total * self.rank // self.world
 
     @property
     def rows(self) -> int:
@@ -126,9 +131,9 @@ def shards(
     """The share of this rank.
 
     Args:
-        source: A folder of Parquet files, or a manifest in one. With a manifest, also one that lies in the folder, only
-            what it lists counts; without one, all ``*.parquet`` whose names, and whose folders' names, do not begin
-            with ``.`` or ``_``.
+        source: A folder of Parquet files, a manifest in one, or a single file. With a manifest, also one that lies in
+            the folder, only what it lists counts; without one, all ``*.parquet`` whose names, and whose folders'
+            names, do not begin with ``.`` or ``_``.
         seed: Shuffles row groups; without one they come in the order of their paths.
         epoch: Another order for each.
         rank: By default that of this task.
@@ -138,11 +143,7 @@ def shards(
         InputError: No such folder, no Parquet in it, or a file cannot be read.
         ParseError: The manifest is damaged.
     """
-    here = place() if rank is None or world is None else None
-    rank = here.rank if rank is None and here else rank
-    world = here.world if world is None and here else world
-    assert rank is not None
-    assert world is not None
+    rank, world = given_or_here(rank, world)
     root, paths = _files(Path(source))
     groups = row_groups(root, paths)
     line = line_of(shuffled(groups, seed=seed, epoch=epoch))
@@ -182,6 +183,8 @@ def row_groups(root: Path, paths: Iterable[str]) -> list[RowGroup]:
 
 
 def _files(source: Path) -> tuple[Path, list[str]]:
+    if _is_parquet(source.name) and not source.is_dir():
+        return source.parent, [source.name]
     root, manifest = (source, source / MANIFEST) if source.is_dir() else (source.parent, source)
     if manifest.is_file():
         entries = read_manifest(manifest.read_text("ascii")).entries

@@ -73,6 +73,12 @@ def cut(line: Sequence[Rows], *, number: int, of: int) -> tuple[Rows, ...]:
     return between(line, total * number // of, total * (number + 1) // of)
 
 
+def owner(path: str, *, world: int) -> int:
+    """The rank that reads a file whose number among all files is not known yet: by a hash of its path."""
+    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") % world
+
+
 def between(line: Iterable[Rows], first: int, last: int) -> tuple[Rows, ...]:
     """The rows from ``first`` to ``last``, without ``last``, counted along a line of rows."""
     found = []

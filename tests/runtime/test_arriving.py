@@ -46,6 +46,18 @@ def test_in_the_order_of_arrival(tmp_path: Path) -> None:
     assert ["b.parquet", "a/a.parquet"] == [path.relative_to(root).as_posix() for path in found]
 
 
+def test_each_file_has_one_rank(tmp_path: Path) -> None:
+    """Ranks that see the files arrive in different orders read each of them once between them."""
+    names = [f"p{number}.parquet" for number in range(40)]
+    whole = Copy(tmp_path, *names, MANIFEST)
+    for _ in range(41):
+        whole.sleep(0)
+    found = [[path.name for path in arriving(tmp_path, rank=rank, world=3)] for rank in range(3)]
+
+    assert sorted(names) == sorted(name for mine in found for name in mine)
+    assert all(found)
+
+
 def test_a_copy_that_stops_is_given_up(tmp_path: Path) -> None:
     """Without a new file for the time that is allowed, waiting ends with what to do."""
     copy = Copy(tmp_path, "a.parquet")

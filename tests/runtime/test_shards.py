@@ -102,6 +102,21 @@ def test_only_what_the_manifest_lists(folder: Path) -> None:
         shards(folder)
 
 
+def test_a_single_file(folder: Path) -> None:
+    """As it is given while a copy still goes on: there is no manifest yet."""
+    share = shards(folder / "day=1" / "part 0.parquet", rank=0, world=1)
+
+    assert (350, ("part 0.parquet",)) == (share.rows, share.paths)
+
+
+@pytest.mark.parametrize("world", [1, 3, 8])
+def test_shares_know_where_they_begin(folder: Path, world: int) -> None:
+    """Rows can be numbered over all ranks, whatever their number."""
+    found = [shards(folder, rank=rank, world=world) for rank in range(world)]
+
+    assert [sum(share.rows for share in found[:rank]) for rank in range(world)] == [share.first for share in found]
+
+
 def test_what_cannot_be_read_is_named(folder: Path) -> None:
     """The file, the column, the folder: by name, with what there is instead, and where the batch is asked for."""
     share = shards(folder, rank=0, world=1)
