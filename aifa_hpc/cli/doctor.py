@@ -35,6 +35,7 @@ def doctor(site: str, write: bool, everything: bool) -> int:
         config_dir,
         facts,
         load_site,
+        own_facts,
         read_user_sites,
     )
     from aifa_hpc.sites.settle import write_block  # noqa: PLC0415
@@ -49,7 +50,7 @@ def doctor(site: str, write: bool, everything: bool) -> int:
     finally:
         cluster.close()
     doubts = [(key, fact) for key, fact in facts(machine) if fact.status != "verified"]
-    rows = drift.compare(machine, told.tables, told.silent, doubts)
+    rows = drift.by_hand(drift.compare(machine, told.tables, told.silent, doubts), own_facts(site))
     _show(rows, everything=everything)
     drifted = [row for row in rows if row.status == "drift"]
     if write:
@@ -62,7 +63,8 @@ def doctor(site: str, write: bool, everything: bool) -> int:
             output.note("there is nothing to write")
         drifted = [row for row in drifted if row.value is None]
     for row in drifted:
-        output.note(f"drift: {row.key} is {row.profile} in the profile and {row.site} at {site}")
+        note = f" ({row.note})" if row.note else ""
+        output.note(f"drift: {row.key} is {row.profile} in the profile and {row.site} at {site}{note}")
     return EXIT_FAILED if drifted else EXIT_DONE
 
 

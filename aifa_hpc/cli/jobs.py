@@ -11,6 +11,7 @@ import click
 
 from aifa_hpc.cli.base import Command, current_output, read_job_file, site_option
 from aifa_hpc.cli.dryrun import dry_run as try_job
+from aifa_hpc.cli.image import image_here, image_option
 from aifa_hpc.cli.quote import note_cost
 from aifa_hpc.cli.render import template_option
 from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, EXIT_UNKNOWN, AifaError
@@ -29,7 +30,8 @@ _JOB_FILE = click.Path(path_type=Path)
 @click.command(cls=Command)
 @click.argument("job_file", type=_JOB_FILE)
 @site_option
-def check(job_file: Path, site: str) -> int:
+@image_option
+def check(job_file: Path, site: str, image: Path | None) -> int:
     """Say whether SITE will take the job, and everything it would object to."""
     from aifa_hpc.jobs.check import check as check_job  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.jobs.check import require_open  # noqa: PLC0415
@@ -38,7 +40,7 @@ def check(job_file: Path, site: str) -> int:
     machine = load_site(site)
     require_open(machine)
     job = read_job_file(job_file, machine)
-    problems = check_job(job, machine)
+    problems = (*check_job(job, machine), *image_here(job, machine, image))
     current_output().problems(problems, empty=f"{site} will take job {job.name!r}: nothing to object to.")
     note_cost(job, machine)
     return EXIT_INPUT if any(problem.severity == "error" for problem in problems) else EXIT_DONE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aifa_hpc.cli.base import Command, current_output, read_job_file
+from aifa_hpc.cli.image import image_here, image_option
 from aifa_hpc.errors import EXIT_DONE, EXIT_INPUT, InputError
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ def template_option(function: Callable[..., int | None]) -> Callable[..., int | 
 @click.option("--site", "sites", required=True, multiple=True, envvar="AIFA_SITE", metavar="SITE", help=_SITES)
 @click.option("--diff", is_flag=True, help="Tell in words what differs between the sites.")
 @template_option
+@image_option
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path, dir_okay=False), help="File to write to.")
-def render(job_file: Path, sites: tuple[str, ...], diff: bool, template: Path | None, target: Path | None) -> int:
+def render(  # noqa: PLR0917 - click calls it by name
+    job_file: Path, sites: tuple[str, ...], diff: bool, template: Path | None, image: Path | None, target: Path | None
+) -> int:
     """Print the sbatch script that SITE wants for the job.
 
     With several sites, each script under a heading; with --diff a table of what differs in place of the scripts.
@@ -40,6 +44,8 @@ def render(job_file: Path, sites: tuple[str, ...], diff: bool, template: Path | 
         return _diff(job_file, sites)
     if target is not None and len(sites) > 1:
         raise InputError("-o takes one script, and several sites were named.", hint="Run it for each site.")
+    if image is not None and len(sites) > 1:
+        raise InputError("--image is one site's, and several sites were named.", hint="Run it for each site.")
     from aifa_hpc import __version__  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.jobs.check import require  # noqa: PLC0415
     from aifa_hpc.sbatch.loader import template_loader  # noqa: PLC0415
@@ -52,6 +58,8 @@ def render(job_file: Path, sites: tuple[str, ...], diff: bool, template: Path | 
         job = read_job_file(job_file, machine)
         for warning in require(job, machine):
             output.note(f"warning: {warning}")
+        if problems := image_here(job, machine, image):
+            raise InputError(f"{name} cannot run job {job.name!r}:", problems=problems)
         scripts[name] = render_job(job, machine, loader, version=__version__)
     if target is not None:
         _write(target, scripts[sites[0]])

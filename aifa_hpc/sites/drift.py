@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.sites.limits import nodes, partitions, qos, reservations
-from aifa_hpc.sites.told import NOTHING, Row, Tables, Told, Verdict, number_of, row_of, show, version_of
+from aifa_hpc.sites.overrides import WITHOUT
+from aifa_hpc.sites.told import NOTHING, Gone, Row, Tables, Told, Verdict, number_of, row_of, show, version_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from aifa_hpc.sites.model import Fact, Site
 
@@ -79,15 +80,30 @@ def overrides(rows: Sequence[Row], doubts: Iterable[tuple[str, Fact]], host: str
         table = tables
         for name in path:
             table = table.setdefault(name, {})
-        table |= {
-            row.path[-1]: row.value
-            for row in rows
-            if row.path[:-1] == path and row.status in {"drift", "new"} and row.value is not None
-        }
+        own = [row for row in rows if row.path[:-1] == path and row.status in {"drift", "new"}]
+        table |= {row.path[-1]: row.value for row in own if row.value is not None and row.value is not Gone.GONE}
+        if gone := [row.path[-1] for row in own if row.value is Gone.GONE]:
+            table[WITHOUT] = gone
         table |= {"source": f"aifa sites doctor, {host}", "checked_on": today}
         if _all_told(rows, path):
             table["status"] = "verified"
     return tables
+
+
+def by_hand(rows: Sequence[Row], own: Collection[tuple[str, ...]]) -> tuple[Row, ...]:
+    """The rows, in which what the user wrote by hand is left to the user.
+
+    Args:
+        rows: Of a comparison.
+        own: Keys of the facts that stand in the user's own tables, which go over what is written for them.
+    """
+    note = "you wrote this in sites.toml yourself: change or remove it there"
+    return tuple(
+        replace(row, value=None, note="; ".join(filter(None, (note, row.note))))
+        if row.path in own and row.status in {"drift", "new"}
+        else row
+        for row in rows
+    )
 
 
 def _all_told(rows: Sequence[Row], path: tuple[str, ...]) -> bool:

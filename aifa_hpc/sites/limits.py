@@ -44,8 +44,11 @@ def _partition(told: Told, name: str, partition: Partition, live: Mapping[str, s
     own = [row for row in told.associations if row["Partition"] == name]
     why = told.why("qos")
 
-    def row(field: str, profile: object, site: object, note: str = "") -> Row:
-        return row_of(("partitions", name, field), profile, site, note=note)
+    def row(field: str, profile: object, site: object, note: str = "", *, open_: bool = False) -> Row:
+        return row_of(("partitions", name, field), profile, site, note=note, open_=open_)
+
+    # A limit of the partition itself; one of its QOS may also be hidden where the QOS is not told.
+    told_all = "MaxNodes" in live and not why and (live.get("QoS", "N/A") in NOTHING or bool(qos))
 
     state = live.get("State", "UP")
     if state != "UP":
@@ -62,7 +65,7 @@ def _partition(told: Told, name: str, partition: Partition, live: Mapping[str, s
     yield found
     most = least(number_of(live.get("MaxNodes")), number_of(tres_of(qos.get("MaxTRES", "")).get("node")))
     if partition.max_nodes is not None or (most is not None and (nodes is None or most < nodes)):
-        yield row("max_nodes", partition.max_nodes, most, why)
+        yield row("max_nodes", partition.max_nodes, most, why, open_=told_all)
     for field, column, by_user in (
         ("max_running", "MaxJobs", "MaxJobsPU"),
         ("max_submitted", "MaxSubmit", "MaxSubmitPU"),
@@ -70,7 +73,7 @@ def _partition(told: Told, name: str, partition: Partition, live: Mapping[str, s
         limits = (number_of(qos.get(by_user)), *(number_of(one[column]) for one in own))
         profile, site = getattr(partition, field), least(*limits)
         if profile is not None or site is not None:
-            yield row(field, profile, site, why)
+            yield row(field, profile, site, why, open_=told_all and told.section("association") is not None)
     usual = time_of(live.get("DefaultTime"))
     if usual is not None or partition.default_time is not None:
         yield row("default_time", partition.default_time, usual)
@@ -131,7 +134,7 @@ def qos(told: Told) -> Iterator[Row]:
         }
         for field, (profile, site) in limits.items():
             if profile is not None or site is not None:
-                yield row_of(("qos", name, field), profile, site)
+                yield row_of(("qos", name, field), profile, site, open_=True)
 
 
 def reservations(told: Told) -> Iterator[Row]:

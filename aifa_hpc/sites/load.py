@@ -12,8 +12,9 @@
     port = 2222
 
 Its keys are ``extends``, the name of a packaged profile, and those of :class:`aifa_hpc.sites.model.Access`; its tables
-are the profile's own and override facts of it, see ``sites.overrides``. A profile is decoded when it is asked for, so
-one site costs one file.
+are the profile's own and override facts of it, see ``sites.overrides``. ``[told.NAME.TABLE]`` holds what the site
+itself told (``sites.settle``): it goes over the profile, and the tables of ``[sites.NAME]`` over it. A profile is
+decoded when it is asked for, so one site costs one file.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ import msgspec
 
 from aifa_hpc.errors import InputError, Problem
 from aifa_hpc.sites.model import KINDS, Access, Fact, LaunchShape, Site
-from aifa_hpc.sites.overrides import TABLES, override
+from aifa_hpc.sites.overrides import TABLES, override, own_keys
 from aifa_hpc.sites.strict import decode, nearest, show, unknown_key
 
 _PROFILES = Path(__file__).parent / "profiles"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_TOLD = "told"
 _LIKE = 0.6  # difflib's own measure of "close"; a name of one's own is no slip of a profile's
 _HOLES = re.compile(r"\{(?!account\}|user\})[^}]*\}?")
 
@@ -134,6 +136,12 @@ def load_site(name: str, config: Path | None = None) -> Site:
     return profiles[name]
 
 
+def own_facts(name: str, config: Path | None = None) -> frozenset[tuple[str, ...]]:
+    """Keys of the facts of a site that the user wrote by hand; errors as :func:`load_site`."""
+    text, label = _user_file(config)
+    return own_keys(_tables(_read_overlays(text, label, Profiles()).get(name, {})))
+
+
 def read_profile(text: str, label: str) -> Site:
     """Decodes one profile, strictly.
 
@@ -192,13 +200,16 @@ def _toml(text: str, label: str) -> dict[str, Any]:
 def _read_overlays(text: str, label: str, base: Mapping[str, Site]) -> dict[str, dict[str, Any]]:
     """The tables of ``sites.toml``, all checked, none applied; each has its ``extends``."""
     document = _toml(text, label)
-    tables = document.pop("sites", {})
-    problems = [unknown_key(key, value, ["sites"]) for key, value in document.items()]
+    tables, told = document.pop("sites", {}), document.pop(_TOLD, {})
+    problems = [unknown_key(key, value, ["sites", _TOLD]) for key, value in document.items()]
     found = {}
     if not isinstance(tables, dict):
         problems.append(Problem(key="sites", value=show(tables), rule="must be tables [sites.NAME]"))
         tables = {}
-    for name, table in tables.items():
+    if not isinstance(told, dict) or not all(isinstance(table, dict) for table in told.values()):
+        problems.append(Problem(key=_TOLD, value=show(told), rule=f"must be tables [{_TOLD}.NAME.TABLE]"))
+        told = {}
+    for name, table in ({name: {} for name in told} | tables).items():
         key = f"sites.{name}"
         if _NAME.fullmatch(name) is None:
             problems.append(Problem(key=key, value="", rule="a site's name is letters, digits, `.`, `_` and `-`"))
@@ -206,15 +217,15 @@ def _read_overlays(text: str, label: str, base: Mapping[str, Site]) -> dict[str,
             problems.append(Problem(key=key, value=show(table), rule="must be a table"))
             continue
         settings = {"extends": name} | table
-        problems += _overlay_problems(key, table, settings, base)
-        found[name] = settings
+        problems += _overlay_problems(key, table, settings, base, told.get(name, {}))
+        found[name] = settings | {_TOLD: told.get(name, {})}
     if problems:
         raise InputError(f"{label} cannot be used:", problems=problems)
     return found
 
 
 def _overlay_problems(
-    key: str, table: dict[str, Any], settings: dict[str, Any], base: Mapping[str, Site]
+    key: str, table: dict[str, Any], settings: dict[str, Any], base: Mapping[str, Site], told: dict[str, Any]
 ) -> Iterator[Problem]:
     fields = Access.__struct_fields__
     parent = settings["extends"]
@@ -229,8 +240,11 @@ def _overlay_problems(
         for name, value in table.items()
         if name not in fields and name not in {"extends", *TABLES}
     )
+    other = _TOLD + key.removeprefix("sites")
+    yield from (unknown_key(f"{other}.{name}", value, TABLES) for name, value in told.items() if name not in TABLES)
     if isinstance(parent, str) and parent in base:
-        yield from _override_problems(key, _tables(table), base[parent])
+        problems = list(_override_problems(other, _tables(told), base[parent]))
+        yield from problems or _override_problems(key, _tables(table), _with_told(told, base[parent], other))
     known = {name: value for name, value in table.items() if name in fields}
     try:
         access = decode(known, Access, key, key=key)
@@ -264,6 +278,11 @@ def _tables(table: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name in TABLES}
 
 
+def _with_told(told: dict[str, Any], parent: Site, label: str) -> Site:
+    """A profile with what its site told of itself, which was checked before."""
+    return override(parent, _tables(told), label, key=_TOLD)
+
+
 def _override_problems(key: str, tables: dict[str, Any], parent: Site) -> Iterator[Problem]:
     try:
         site = override(parent, tables, key, key=key)
@@ -275,8 +294,9 @@ def _override_problems(key: str, tables: dict[str, Any], parent: Site) -> Iterat
 
 
 def _overlaid(name: str, settings: dict[str, Any], base: Mapping[str, Site], label: str) -> Site:
-    parent = override(base[settings["extends"]], _tables(settings), label, key=f"sites.{name}")
-    changes = {key: value for key, value in settings.items() if key != "extends" and key not in TABLES}
+    parent = _with_told(settings[_TOLD], base[settings["extends"]], label)
+    parent = override(parent, _tables(settings), label, key=f"sites.{name}")
+    changes = {key: value for key, value in settings.items() if key not in {"extends", _TOLD, *TABLES}}
     for key in ("ssh_config", "identity_file"):
         if changes.get(key):
             changes[key] = str(Path(changes[key]).expanduser())

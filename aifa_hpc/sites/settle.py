@@ -3,13 +3,14 @@
 ::
 
     # >>> aifa sites doctor: lumi (written by --write; remove the block to go back to the profile)
-    [sites.lumi.partitions.dev-g]
+    [told.lumi.partitions.dev-g]
     max_time = "03:00:00"
     source = "aifa sites doctor, lumi.csc.fi"
     checked_on = 2026-11-24
     # <<< aifa sites doctor: lumi
 
-A block that is there is replaced by itself and what is new, so what was settled once stays settled.
+A block that is there is replaced by itself and what is new, so what was settled once stays settled. What the user wrote
+by hand, below ``[sites.lumi]``, goes over it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError
+from aifa_hpc.sites.overrides import WITHOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,11 +49,11 @@ def with_block(text: str, site: str, tables: Mapping[str, Any]) -> str:
     merged: dict[str, Any] = {}
     if found:
         try:
-            merged = tomllib.loads(found[0]).get("sites", {}).get(site, {})
+            merged = tomllib.loads(found[0]).get("told", {}).get(site, {})
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"the block {begin!r} is not valid TOML: {error}", hint="Mend or remove it.") from error
     _merge(merged, tables)
-    block = "".join([f"{begin}\n", *_lines(("sites", site), merged), f"{end}\n"])
+    block = "".join([f"{begin}\n", *_lines(("told", site), merged), f"{end}\n"])
     if found:
         return text[: found.start()] + block + text[found.end() :]
     gap = "" if not text or text.endswith("\n\n") else "\n" if text.endswith("\n") else "\n\n"
@@ -99,7 +101,7 @@ def _require_usable(text: str, path: Path, site: str, check: Callable[[str], obj
     except InputError as error:
         raise InputError(
             f"{path} stays as it was: with what {site} says it could not be used: {error}",
-            hint="A table that you wrote by hand cannot be said twice: correct or remove it there.",
+            hint="Correct it there, or remove the block of that site.",
         ) from error
 
 
@@ -111,11 +113,17 @@ def _marks(site: str) -> tuple[str, str]:
 
 
 def _merge(into: dict[str, Any], tables: Mapping[str, Any]) -> None:
+    gone = dict.fromkeys((*into.pop(WITHOUT, ()), *tables.get(WITHOUT, ())))
     for key, value in tables.items():
         if isinstance(value, dict):
             _merge(into.setdefault(key, {}), value)
-        else:
+        elif key != WITHOUT:
             into[key] = value
+            gone.pop(key, None)
+    for key in gone:
+        into.pop(key, None)
+    if gone:
+        into[WITHOUT] = list(gone)
 
 
 def _lines(path: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[str]:

@@ -5,6 +5,7 @@ The site's words come as ``tables[section][name][field]`` from ``slurm.survey``.
 
 from __future__ import annotations
 
+import enum
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 Tables: TypeAlias = "Mapping[str, Mapping[str, Mapping[str, str]]]"
 Verdict: TypeAlias = Literal["confirmed", "drift", "new", "notice", "not told", "unverifiable"]
+
+
+class Gone(enum.Enum):
+    """The value of a limit that the site no longer has."""
+
+    GONE = "none"
+
 
 NOTHING = {"", "NONE", "N/A", "(null)", "UNLIMITED", "INFINITE", "infinite", "None assigned"}
 """How Slurm's programs write that there is no such thing."""
@@ -35,7 +43,8 @@ class Row:
         status: ``confirmed``; ``drift``, they differ; ``new``, the profile does not know it; ``notice``, worth knowing
             and no fault; ``not told``; ``unverifiable``, no site tells such a thing.
         note: Why, or what follows.
-        value: What the profile would have to say, as TOML has it; ``None`` when no override helps.
+        value: What the profile would have to say, as TOML has it; ``GONE`` when it must not say anything; ``None`` when
+            no override helps.
     """
 
     path: tuple[str, ...]
@@ -43,7 +52,7 @@ class Row:
     site: str
     status: Verdict
     note: str = ""
-    value: str | int | bool | None = None
+    value: str | int | bool | Gone | None = None
 
     @property
     def key(self) -> str:
@@ -86,8 +95,19 @@ class Told:
         return (self.section("qos") or {}).get(name, {})
 
 
-def row_of(path: tuple[str, ...], profile: object, site: object, *, note: str = "") -> Row:
-    """A row of two values; where the site has none, no limit is to be seen."""
+def row_of(path: tuple[str, ...], profile: object, site: object, *, note: str = "", open_: bool = False) -> Row:
+    """A row of two values; where the site has none, no limit is to be seen.
+
+    Args:
+        path: Keys of the fact.
+        profile: What the profile says.
+        site: What the site says.
+        note: Why, or what follows.
+        open_: Every place was looked into in which such a limit stands, so that where none is seen there is none.
+    """
+    if site is None and open_ and profile is not None:
+        note = "the site has no such limit"
+        return Row(path=path, profile=show(profile), site="none", status="drift", note=note, value=Gone.GONE)
     toml = site if isinstance(site, (str, int)) else str(site)
     if site is None:
         return Row(path=path, profile=show(profile), site="-", status="not told", note=note or "no such limit is seen")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,19 @@ def test_drift_is_found_written_and_gone(aifa: Aifa) -> None:
     refused = aifa("check", aifa.job(time='"13:00:00"'), "--site", "here")
     assert (2, True) == (refused.code, "allows at most 12:00:00" in refused.out)
     assert "[aifa sites doctor, " in refused.out
+
+
+def test_what_the_user_wrote_is_explained_and_kept(aifa: Aifa) -> None:
+    """A limit of one's own stays and is drift, with whose it is; another key of the same table is written."""
+    env = prepare(aifa)
+    path = aifa.home / "config" / "sites.toml"
+    mine = path.read_text() + "[sites.here.partitions.local]\nnodes = 9\n"
+    path.write_text(mine)
+    ran = aifa("sites", "doctor", "here", "--write", env=env)
+    words = "partitions.local.nodes is 9 in the profile and 4 at here (you wrote this in sites.toml yourself"
+    assert (1, True, True) == (ran.code, words in ran.err, path.read_text().startswith(mine)), ran.err
+    written = tomllib.loads(path.read_text())["told"]["here"]["partitions"]["local"]
+    assert ("12:00:00", False) == (written["max_time"], "nodes" in written)
 
 
 def test_a_site_that_tells_nothing_has_no_drift(aifa: Aifa) -> None:

@@ -43,6 +43,26 @@ def test_differences_in_words(aifa: Aifa) -> None:
     assert "the same: nodes" in late.err
 
 
+def test_images_that_are_here_are_looked_into(aifa: Aifa) -> None:
+    """By check and by render: where the job has them, or where --image says; one for the other machine is refused."""
+    image = aifa.home / "image.sif"
+    image.write_bytes(b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\x0001\x0004\0")
+    job = aifa.job(rest=BOTH + '[container]\nimage = "/scratch/project_465000001/mine.sif"\n')
+    for words in (("check",), ("render", "-o", str(aifa.home / "x.sbatch"))):
+        ran = aifa(*words, job, "--site", "lumi", "--image", str(image))
+        assert (2, True) == (ran.code, "is an image for aarch64" in ran.out + ran.err), ran
+        assert 0 == aifa(*words[:1], job, "--site", "lumi").code
+    assert not (aifa.home / "x.sbatch").exists()
+    plain = aifa("check", aifa.job(name="plain", rest=BOTH), "--site", "lumi", "--image", str(image))
+    assert (2, True) == (plain.code, "the job has no image" in plain.err)
+    missing = aifa("check", job, "--site", "lumi", "--image", "none.sif")
+    assert (2, True) == (missing.code, "cannot be read: No such file" in missing.err)
+    here = aifa.job(name="here", rest=BOTH + f'[container]\nimage = "{image}"\n')
+    assert "is an image for aarch64" in aifa("check", here, "--site", "lumi").out
+    several = aifa("render", job, *TWO, "--image", str(image))
+    assert (2, True) == (several.code, "--image is one site's" in several.err)
+
+
 def test_what_makes_no_sense_is_refused(aifa: Aifa) -> None:
     """A difference of one, and several scripts in one file; nothing is written."""
     one = aifa("render", aifa.job(), "--site", "local", "--diff")

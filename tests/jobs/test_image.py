@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aifa_hpc.command import Command, Completed, drive
 from aifa_hpc.jobs.check import check
-from aifa_hpc.jobs.image import HEAD, head_problems, images_of, machine_of, read_head
+from aifa_hpc.jobs.image import HEAD, gpu_software_of, head_problems, images_of, machine_of, read_head
 from aifa_hpc.jobs.spec import Container, Job, Launch, Resources
 from aifa_hpc.sites.load import load_site
 
@@ -30,6 +30,19 @@ FOLDERS = {"lumi": "/scratch/project_465000001", "jupiter": "/e/project1/aif"}
 def sif(arch: bytes) -> bytes:
     """The beginning of a SIF file, as its specification lays it out."""
     return b"#!/usr/bin/env run-singularity\n\0" + b"SIF_MAGIC\0" + b"01\0" + arch + b"\0" + bytes(80)
+
+
+def sif_with(*objects: tuple[int, bytes], arch: bytes = b"02", begin: int = 4096) -> bytes:
+    """The beginning of a SIF file with data objects: descriptors of 585 bytes, then data from 32 KiB on."""
+    head = (sif(arch)[:48] + bytes(16 + 24)).ljust(88) + struct.pack("<qq", 48, begin)
+    head = head.ljust(begin, b"\0")
+    data = b""
+    for number, (kind, text) in enumerate(objects, start=1):
+        place = 32768 + len(data)
+        row = struct.pack("<i?3I3q", kind, True, number, 0xF0000001, 0, place, len(text), len(text))
+        head += row.ljust(585, b"\0")
+        data += text
+    return head.ljust(32768, b"\0") + data
 
 
 def elf(machine: int, *, big: bool = False) -> bytes:
@@ -75,10 +88,44 @@ def test_a_real_program_names_this_machine() -> None:
     assert subprocess.check_output(["uname", "-m"], text=True).strip() == machine_of(head)
 
 
-@given(st.binary(max_size=2 * HEAD))
+@given(st.binary(max_size=2000))
 def test_any_bytes_are_read(head: bytes) -> None:
-    """Nothing that a file may begin with is an error, and only the first bytes matter."""
-    assert machine_of(head[:HEAD]) == machine_of(head)
+    """Nothing that a file may begin with is an error, nor what may stand in the table of a SIF."""
+    assert machine_of(head) in {"", "386", "x86_64", "arm", "aarch64", "ppc64", "ppc64le"}
+    assert {"", "cuda", "rocm"} >= {gpu_software_of(head), gpu_software_of(sif(b"04")[:88] + head)}
+
+
+DEFFILE, VARIABLES, LABELS, PARTITION, JSON = 0x4001, 0x4002, 0x4003, 0x4004, 0x4006
+
+
+@pytest.mark.parametrize(
+    ("objects", "expected"),
+    [
+        ([(DEFFILE, b"bootstrap: docker\nfrom: nvcr.io/nvidia/pytorch:25.01-py3\n")], "cuda"),
+        ([(DEFFILE, b"bootstrap: docker\nfrom: rocm/pytorch:latest\n")], "rocm"),
+        ([(DEFFILE, b"x"), (JSON, b'{"Env": ["CUDA_VERSION=12.6.3.004"]}'), (PARTITION, b"hsqs")], "cuda"),
+        ([(JSON, b'{"Env": ["ROCM_PATH=/opt/rocm"]}')], "rocm"),
+        ([(LABELS, b'{"com.nvidia.cudnn.version": "9.6.0"}')], "cuda"),
+        ([(VARIABLES, b"ROCM_VERSION=7.0")], "rocm"),
+        ([(DEFFILE, b"from: ubuntu:24.04\n%post\n pip install torch\n")], ""),
+        ([(DEFFILE, b"from: rocm/pytorch\n# not nvcr.io/nvidia/pytorch\n")], ""),
+        ([(PARTITION, b"NVIDIA_REQUIRE_CUDA")], ""),
+        ([], ""),
+    ],
+)
+def test_texts_in_an_image_name_the_gpus(objects: list[tuple[int, bytes]], expected: str) -> None:
+    """Definition file, variables, labels and JSON tell; the file system, other words and words for both do not."""
+    assert expected == gpu_software_of(sif_with(*objects))
+
+
+def test_an_image_for_other_gpus_is_refused_by_its_own_texts() -> None:
+    """The right processor and the wrong maker's GPUs, whatever the image is called."""
+    partition = LUMI.partitions["standard-g"]
+    head = sif_with((DEFFILE, b"from: nvcr.io/nvidia/pytorch\n"))
+    (problem,) = head_problems(job("lumi", "mine.sif"), LUMI, partition, head)
+    assert ("texts in the image itself", True) == (problem.source, "is an image for CUDA" in problem.rule)
+    rocm = sif_with((DEFFILE, b"from: rocm/pytorch\n"))
+    assert [] == list(head_problems(job("lumi", "mine.sif"), LUMI, partition, rocm))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from aifa_hpc.sites.drift import compare, overrides, places, tools
+from aifa_hpc.sites.drift import by_hand, compare, overrides, places, tools
 from aifa_hpc.sites.load import Profiles, facts, load_site, read_user_sites
 from aifa_hpc.sites.settle import with_block
+from aifa_hpc.sites.told import Gone
 from aifa_hpc.slurm.survey import read_survey
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ CHANGES: list[tuple[str, tuple[str, str, str], str, str, tuple[str, Any]]] = [
     ("lumi", ("partition", "debug", "Default"), "YES", "scheduler.default_partition", ("drift", "debug")),
     ("lumi", ("qos", "part_dev-g", "MaxSubmitPU"), "5", "partitions.dev-g.max_submitted", ("drift", 5)),
     ("lumi", ("qos", "part_dev-g", "MaxWall"), "01:00:00", "partitions.dev-g.max_time", ("drift", "01:00:00")),
-    ("lumi", ("qos", "part_dev-g", "MaxJobsPU"), "", "partitions.dev-g.max_running", ("not told", None)),
+    ("lumi", ("qos", "part_dev-g", "MaxJobsPU"), "", "partitions.dev-g.max_running", ("drift", Gone.GONE)),
+    ("lumi", ("partition", "dev-g", "MaxNodes"), "UNLIMITED", "partitions.dev-g.max_nodes", ("drift", Gone.GONE)),
+    ("jupiter", ("qos", "lowcont", "MaxSubmitPU"), "", "qos.lowcont.max_submitted", ("drift", Gone.GONE)),
     ("lumi", ("association", "0", "Account"), "project_465000009", "access.account", ("drift", None)),
     ("lumi", ("config", "slurm", "ClusterName"), "lumi2", "scheduler.cluster_name", ("drift", "lumi2")),
     ("lumi", ("python", "program", "version"), "3.5.1", "login.python", ("drift", "3.5.1")),
@@ -114,6 +117,24 @@ def test_changes_are_found(
     tables[section][row][field] = value
     found = rows_of(site_of(name), tables)[key]
     assert expected == (found.status, found.value if found.status in {"drift", "new"} else None)
+
+
+def test_a_limit_that_may_stand_elsewhere_is_not_gone() -> None:
+    """Where the partition's QOS is not told nobody knows whether it has a limit."""
+    tables = told(site_of("lumi"))
+    del tables["qos"]["part_dev-g"]
+    assert "not told" == rows_of(site_of("lumi"), tables)["partitions.dev-g.max_running"].status
+
+
+def test_what_the_user_wrote_is_left_to_the_user() -> None:
+    """It stays drift, says whose it is, and is not written; other keys of the same table are."""
+    site, tables = site_of("lumi"), told(site_of("lumi"))
+    tables["partition"]["dev-g"] |= {"MaxTime": "03:00:00", "MaxNodes": "32"}
+    rows = by_hand(compare(site, tables, {}, doubts(site)), {("partitions", "dev-g", "max_time")})
+    (mine,) = (row for row in rows if row.key == "partitions.dev-g.max_time")
+    assert ("drift", None, True) == (mine.status, mine.value, "yourself: change or remove it there" in mine.note)
+    written = overrides(rows, doubts(site), "host", TODAY)["partitions"]["dev-g"]
+    assert (32, False) == (written["max_nodes"], "max_time" in written)
 
 
 def test_nodes_are_compared_by_the_usual_one() -> None:
@@ -186,7 +207,7 @@ def test_what_is_written_makes_the_next_run_clean(name: str) -> None:
     site = site_of(name)
     tables = told(site)
     for shape, (section, row, field), value, *_ in CHANGES:
-        if shape == name and section in {"partition", "qos"} and value:
+        if shape == name and section in {"partition", "qos"}:
             tables[section][row][field] = value
     rows = compare(site, tables, {}, doubts(site))
     before = [row.key for row in rows if row.status == "drift"]

@@ -10,7 +10,7 @@ import pytest
 from aifa_hpc.errors import InputError
 from aifa_hpc.sites.load import Profiles, read_user_sites
 from aifa_hpc.sites.model import Access, Site
-from aifa_hpc.sites.overrides import OWN_SOURCE, TABLES
+from aifa_hpc.sites.overrides import OWN_SOURCE, TABLES, own_keys
 from aifa_hpc.units import Walltime
 
 PROFILES = Profiles()
@@ -66,6 +66,51 @@ def test_new_sites_may_override_facts_too() -> None:
     """
     site = read_user_sites(text, "t", PROFILES)["test"]
     assert ("test", 2, "tiny" in PROFILES["jupiter"].partitions) == (site.name, site.partitions["tiny"].nodes, False)
+
+
+TOLD = """
+[told.lumi.partitions.dev-g]
+max_time = "04:00:00"
+max_nodes = 9
+source = "aifa sites doctor, host"
+checked_on = 2026-11-24
+"""
+
+
+def test_what_the_site_told_is_below_what_the_user_wrote() -> None:
+    """Both may name one table; the user's keys go over the site's, and the whole is then the user's own."""
+    alone = read_user_sites(TOLD, "t", PROFILES)["lumi"].partitions["dev-g"]
+    both = read_user_sites(DEV + TOLD, "t", PROFILES)["lumi"].partitions["dev-g"]
+    assert (Walltime(14400), 9, "aifa sites doctor, host") == (alone.max_time, alone.max_nodes, alone.source)
+    assert (Walltime(10800), 9, OWN_SOURCE) == (both.max_time, both.max_nodes, both.source)
+
+
+def test_a_limit_may_be_taken_away() -> None:
+    """A key that need not be there is left out, and comes back where the user says so."""
+    text = '[told.lumi.partitions.dev-g]\nwithout = ["max_nodes"]\n'
+    assert read_user_sites(text, "t", PROFILES)["lumi"].partitions["dev-g"].max_nodes is None
+    own = "[sites.lumi.partitions.dev-g]\nmax_nodes = 3\n"
+    assert 3 == read_user_sites(own + text, "t", PROFILES)["lumi"].partitions["dev-g"].max_nodes
+    assert {("partitions", "dev-g", "max_nodes")} == own_keys({"partitions": {"dev-g": {"without": ["max_nodes"]}}})
+
+
+BAD_TOLD = {
+    '[told.lumi.partitions.dev-g]\nwithout = ["max_node"]': "told.lumi.partitions.dev-g.without.max_node",
+    '[told.lumi.partitions.dev-g]\nwithout = "max_nodes"': "told.lumi.partitions.dev-g.without",
+    '[told.lumi.partitions.dev-g]\nwithout = ["node"]': "told.lumi.partitions.dev-g.node",
+    "[told.lumi.partition.dev-g]\nnodes = 1": "told.lumi.partition",
+    '[told.lumi.partitions.dev-g]\nmax_time = "x"': "told.lumi.partitions.dev-g.max_time",
+    "[told]\nlumi = 3": "told",
+    "[told.nowhere.scheduler]\nmax_array_size = 3": "sites.nowhere.extends",
+}
+
+
+@pytest.mark.parametrize(("text", "key"), BAD_TOLD.items())
+def test_what_was_told_is_strict_too(text: str, key: str) -> None:
+    """Each problem has the key under which it stands; a key that must be there cannot be taken away."""
+    with pytest.raises(InputError) as caught:
+        read_user_sites(text, "t", PROFILES)
+    assert key in {problem.key for problem in caught.value.problems}
 
 
 BAD = {

@@ -23,7 +23,7 @@ DEV = {
 }
 BLOCK = """\
 # >>> aifa sites doctor: lumi (written by --write; remove the block to go back to the profile)
-[sites.lumi.partitions.dev-g]
+[told.lumi.partitions.dev-g]
 max_time = "03:00:00"
 checked_on = 2026-11-24
 whole_node = false
@@ -41,7 +41,7 @@ def test_a_block_is_replaced_by_itself_and_what_is_new() -> None:
     """What was settled stays; lines before and behind the block stay; other sites' blocks stay."""
     text = with_block(with_block(MINE, "lumi", DEV), "lumi-test", {"qos": {"normal": {"max_nodes": 3}}}) + "# the end\n"
     new = with_block(text, "lumi", {"partitions": {"dev-g": {"max_nodes": 32}, "debug": {"max_nodes": 1}}})
-    found = tomllib.loads(new)["sites"]
+    found = tomllib.loads(new)["told"]
     assert {**DEV["partitions"]["dev-g"], "max_nodes": 32} == found["lumi"]["partitions"]["dev-g"]
     assert ({"max_nodes": 1}, 3) == (
         found["lumi"]["partitions"]["debug"],
@@ -55,11 +55,22 @@ def test_a_block_is_replaced_by_itself_and_what_is_new() -> None:
     assert new == with_block(new, "lumi", {})
 
 
+def test_a_limit_that_went_and_came_again() -> None:
+    """What the site has no longer is taken away, and stays away until the site has it again."""
+    gone = {"partitions": {"dev-g": {"without": ["max_time"]}}}
+    text = with_block(with_block("", "lumi", DEV), "lumi", gone)
+    table = {"without": ["max_time"], "checked_on": datetime.date(2026, 11, 24), "whole_node": False}
+    assert table == tomllib.loads(text)["told"]["lumi"]["partitions"]["dev-g"]
+    more = with_block(text, "lumi", {"partitions": {"dev-g": {"without": ["max_nodes"]}}})
+    assert ["max_time", "max_nodes"] == tomllib.loads(more)["told"]["lumi"]["partitions"]["dev-g"]["without"]
+    assert DEV["partitions"] == tomllib.loads(with_block(text, "lumi", DEV))["told"]["lumi"]["partitions"]
+
+
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_categories=("Cs",)), min_size=1),
         st.dictionaries(
-            st.text(st.characters(exclude_categories=("Cs",)), min_size=1),
+            st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(lambda key: key != "without"),
             st.text(st.characters(exclude_categories=("Cs",)))
             | st.integers(-(2**63), 2**63 - 1)
             | st.booleans()
@@ -71,7 +82,7 @@ def test_a_block_is_replaced_by_itself_and_what_is_new() -> None:
 )
 def test_anything_is_written_so_that_it_is_read_back(tables: dict[str, Any]) -> None:
     """Names and texts of any characters."""
-    assert {"sites": {"lumi": tables}} == tomllib.loads(with_block("", "lumi", tables))
+    assert {"told": {"lumi": tables}} == tomllib.loads(with_block("", "lumi", tables))
 
 
 def fine(text: str) -> None:
@@ -96,7 +107,7 @@ def test_files_keep_their_mode_and_links_their_target(tmp_path: Path) -> None:
 
 
 def test_a_text_that_cannot_be_used_is_not_written(tmp_path: Path) -> None:
-    """A table that the user wrote by hand cannot be said twice: the file stays as it was."""
+    """A table cannot be said twice: the file stays as it was."""
 
     def check(text: str) -> None:
         try:
@@ -105,7 +116,7 @@ def test_a_text_that_cannot_be_used_is_not_written(tmp_path: Path) -> None:
             raise InputError(str(error)) from error
 
     path = tmp_path / "sites.toml"
-    path.write_text(MINE + "[sites.lumi.partitions.dev-g]\nmax_nodes = 4\n")
+    path.write_text(MINE + "[told.lumi.partitions.dev-g]\nmax_nodes = 4\n")
     with pytest.raises(InputError):
         write_block(path, "lumi", DEV, check)
     assert ("max_nodes = 4\n", ["sites.toml"]) == (path.read_text()[-14:], [each.name for each in tmp_path.iterdir()])
