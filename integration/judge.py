@@ -67,13 +67,14 @@ PAIRS = "Slurm takes aftercorr for a job that is no array and never starts it as
 HOSTS = "a site adds and removes nodes, so the profile's names are not binding"
 FEATURES = "which features nodes have is known to the site only"
 NO_WARNING = "a warning 0 s before the end is legal to Slurm, and of no use"
+WORDS = "to Slurm any word is somebody to write to"
 MOUNTED = "a control character in a folder is legal to Slurm and breaks #SBATCH lines"
 
 
-def part(**asked: Any) -> dict[str, Any]:
+def part(kind: str = "srun", **asked: Any) -> dict[str, Any]:
     """A component of a heterogeneous job for LUMI."""
     resources = {"partition": "standard", "account": BASES["lumi"]["account"], **MINUTES} | asked
-    return {"resources": resources, "launch": {"kind": "srun", "command": ["python", "load.py"]}}
+    return {"resources": resources, "launch": {"kind": kind, "command": ["load.py"]}}
 
 
 CPU = {"gpus_per_node": 0}
@@ -246,7 +247,27 @@ ROWS: tuple[Row, ...] = (
     lumi(**{"launch.kind": "mpi"}),
     lumi(nodes=2, **{"launch.kind": "ray"}),
     lumi(nodes=2, **{"launch.kind": "dask"}),
+    # --- LUMI: what is nobody's business, and what would end a line
+    lumi("env.HF_TOKEN", SECRET, env={"HF_TOKEN": "hf_" + "aB3" * 11 + "x"}),
+    lumi("env.DB_PASSWORD", SECRET, env={"DB_PASSWORD": "correct(horse"}),
+    lumi("env.API_KEY", SECRET, env={"API_KEY": "os.environ"}),
+    lumi("launch.command", SECRET, **{"launch.command": ["train", "--password", "hunter2hunter2"]}),
+    lumi("name", SECRET, name="AKIA" + "ABCDEFGH" * 2),
+    lumi(env={"HF_TOKEN_PATH": "/scratch/project_465000001/token", "TOKENIZERS_PARALLELISM": "false"}),
+    lumi(env={"OMP_NUM_THREADS": "7\n#SBATCH --nodes=2000"}),
+    lumi("name", name="train\n#SBATCH --time=9-0"),
+    lumi("workdir", workdir="/scratch/project_465000001\n#SBATCH --time=9-0"),
+    # --- LUMI: mail, features, nodes
+    lumi(**{"mail.events": ["END", "FAIL"], "mail.user": "ada@example.org"}),
+    lumi("mail.user", WORDS, **{"mail.events": ["END"], "mail.user": "ada; id"}),
+    lumi("mail.events", **{"mail.events": ["ENDED"]}),
+    lumi("resources.constraint", constraint="a b"),
+    lumi("resources.exclude", exclude="nid[005001"),
+    lumi(exclude="nid[005001-005002]"),
+    lumi("resources.nodelist", nodelist="nid005001;id"),
     # --- LUMI: heterogeneous jobs
+    lumi(components=[part("mpi")], **{"launch.kind": "mpi"}),
+    lumi("components[0].launch.kind", SHAPE, components=[part("torchrun")]),
     lumi(components=[part()]),
     lumi(components=[part(nodes=512)]),
     lumi("components[0].resources.nodes", components=[part(nodes=513)]),
@@ -305,6 +326,11 @@ ROWS: tuple[Row, ...] = (
     jupiter(nodelist="jpbo-101-01"),
     jupiter(because=FEATURES, constraint="gh200"),
     jupiter(nodes=2, **{"launch.kind": "ray"}),
+    jupiter("env.WANDB_API_KEY", SECRET, env={"WANDB_API_KEY": "0123456789abcdef" * 2}),
+    jupiter("launch.command", SECRET, **{"launch.command": ["train", "--url=https://ada:s3cret@example.org/"]}),
+    jupiter(**{"mail.events": ["ALL"], "mail.user": "ada"}),
+    jupiter(exclude="jpbo-101-01"),
+    jupiter("resources.constraint", constraint="gh200 gh200"),
     # --- JUPITER: GPUs, cores, memory
     jupiter(GPUS, gpus_per_node=5),
     jupiter(GPUS, gpus_per_node=8),

@@ -61,6 +61,11 @@ _OPTIONS = {
     "workdir": "chdir",
     "signal": "signal",
     "array.tasks": "array",
+    "constraint": "constraint",
+    "exclude": "exclude",
+    "nodelist": "nodelist",
+    "mail.user": "mail-user",
+    "mail.events": "mail-type",
 }
 
 
@@ -116,7 +121,10 @@ def scripts(row: Row, site: Site, config: Path) -> list[str]:
         return [render(job, site, loader, version="0", part=part) for part in plan(job, site).parts]
     except InputError:
         base = render(make_job(replace(row, changes={})), site, loader, version="0").split("\n")
-        asked = {_OPTIONS[key]: str(value) for key, value in row.changes.items()}
+        changes = {
+            key: ",".join(value) if isinstance(value, list) else str(value) for key, value in row.changes.items()
+        }
+        asked = {_OPTIONS[key]: value for key, value in changes.items()}
         kept = [line for line in base if not any(line.startswith(f"#SBATCH --{option}=") for option in asked)]
         added = [_directive(option, value) for option, value in asked.items() if value]
         return ["\n".join([kept[0], *added, *kept[1:]])]
@@ -161,6 +169,8 @@ def _put_in(row: Row, problems: tuple[Problem, ...]) -> Row:
         changes[key] = int(problem.nearest) if key in _NUMBERS else problem.nearest.strip('"')
         if key == "launch.command":
             changes[key] = problem.nearest.split()
+        elif key == "mail.events":
+            changes[key] = re.findall(r"\w+", problem.nearest)
         elif part := _COMPONENT.fullmatch(key):
             own = [{name: dict(table) for name, table in component.items()} for component in changes["components"]]
             own[int(part["at"])][part["table"]][part["field"]] = changes.pop(key)

@@ -118,6 +118,7 @@ def check_hosts(spec: Any, keys: tuple[str, ...]) -> Iterator[Problem]:
         except ParseError as error:
             yield Problem(key=key, value=show(value), rule=error.message)
             continue
-        if any(not _HOST.fullmatch(name) for name in names) or (value and not names) or re.search(r"\s", value):
+        strange = any(not _HOST.fullmatch(name.strip()) for name in names) or (value and not names)
+        if strange or re.search(r"\s", value):
             rule = "names letters, digits, . and - only, without spaces"
-            yield Problem(key=key, value=show(value), rule=rule, nearest=re.sub(r"\s+", "", value))
+            yield Problem(key=key, value=show(value), rule=rule, nearest="" if strange else re.sub(r"\s+", "", value))
