@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from integration.conftest import User
 
+_ONE_AT_A_TIME = threading.Lock()
 _WHEELS = Path(tempfile.gettempdir()) / "aifa-engine-wheels"
 
 
@@ -45,6 +47,11 @@ def install(user: User, *packages: str) -> dict[str, str]:
 
 def _download(packages: tuple[str, ...], version: str) -> Path:
     """Wheels for the clusters' Python; the test is left out where this machine cannot get them."""
+    with _ONE_AT_A_TIME:  # clusters with the same Python share them
+        return _download_once(packages, version)
+
+
+def _download_once(packages: tuple[str, ...], version: str) -> Path:
     folder = _WHEELS / f"{'-'.join(packages)}-{version}"
     if not (folder / "done").exists():
         folder.mkdir(parents=True, exist_ok=True)

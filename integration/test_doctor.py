@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from integration.conftest import ROOT, User
+from integration.conftest import ROOT, SITES, User, make_user
+from integration.everywhere import on_all_sites
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.cluster
 
@@ -27,6 +29,23 @@ LIMITS = {
         ("sacctmgr", "-i", "modify", "qos", "nocont", "set", "MaxSubmitJobsPerUser={}"),
         ("64", "63"),
         "qos.nocont.max_submitted",
+    ),
+}
+
+
+# A limit that the profile has and Slurm need not have: taken away, and put back.
+GONE = {
+    "lumi": (
+        ("sacctmgr", "-i", "modify", "qos", "part_largemem", "set", "MaxJobsPerUser={}"),
+        "-1",
+        "20",
+        "partitions.largemem.max_running",
+    ),
+    "jupiter": (
+        ("sacctmgr", "-i", "modify", "qos", "lowcont", "set", "MaxSubmitJobsPerUser={}"),
+        "-1",
+        "64",
+        "qos.lowcont.max_submitted",
     ),
 }
 
@@ -55,6 +74,7 @@ def drifted(user: User) -> tuple[int, dict[str, tuple[str, str]]]:
     return ran.code, {row["key"]: (row["profile"], row["site"]) for row in ran.json if row["status"] == "drift"}
 
 
+@on_all_sites
 def test_a_cluster_made_from_the_profile_is_as_the_profile_says(user: User) -> None:
     """No drift; limits of partitions, QOS, nodes and folders are confirmed, and disputes settled."""
     ran = user.aifa("sites", "doctor", user.site, "--json")
@@ -67,6 +87,7 @@ def test_a_cluster_made_from_the_profile_is_as_the_profile_says(user: User) -> N
     assert 30 < sum(row["status"] == "confirmed" for row in rows.values())
 
 
+@on_all_sites
 def test_a_limit_that_moves_is_found_written_and_followed(user: User) -> None:
     """Drift; `--write` keeps the user's file and adds to it; the next run is clean; put back, it drifts again."""
     path = user.home / "config" / "sites.toml"
@@ -81,18 +102,59 @@ def test_a_limit_that_moves_is_found_written_and_followed(user: User) -> None:
     assert (0, {}) == drifted(user)
 
 
+@on_all_sites
+def test_a_limit_that_is_gone_is_taken_away_and_put_back(user: User) -> None:
+    """The site has none any more: `--write` takes it from the profile; when it is back, that is found, too."""
+    words, none, before, key = GONE[user.machine]
+    admin(user.machine, *(word.format(none) for word in words))
+    try:
+        code, found = drifted(user)
+        assert (1, "none") == (code, found[key][1])
+        assert 0 == (ran := user.aifa("sites", "doctor", user.site, "--write")).code, ran.err
+        assert (0, {}) == drifted(user)
+    finally:
+        admin(user.machine, *(word.format(before) for word in words))
+    assert 0 == user.aifa("sites", "doctor", user.site, "--write").code
+    rows = user.aifa("sites", "doctor", user.site, "--json").json
+    assert [before] == [row["profile"] for row in rows if row["key"] == key and row["status"] == "confirmed"]
+
+
+@on_all_sites
 def test_facts_that_the_user_set_wrong_are_found(user: User) -> None:
-    """The user's own override is compared too; it cannot be said twice, so it is not overwritten."""
+    """The user's own override is compared too; it is explained and left to the user, and goes on to hold."""
     path = user.home / "config" / "sites.toml"
     partition = {"lumi": "debug", "jupiter": "booster"}[user.machine]
     text = path.read_text() + f'[sites.{user.site}.partitions.{partition}]\nmax_time = "00:07:00"\nmax_nodes = 3\n'
     path.write_text(text)
+    wrong = {f"partitions.{partition}.{field}" for field in ("max_time", "max_nodes")}
     code, found = drifted(user)
-    assert (1, {f"partitions.{partition}.{field}" for field in ("max_time", "max_nodes")}) == (code, set(found))
+    assert (1, wrong) == (code, set(found))
     ran = user.aifa("sites", "doctor", user.site, "--write")
-    assert (2, text, True) == (ran.code, path.read_text(), "correct or remove it there" in ran.err), ran.err
+    assert (1, True) == (ran.code, "you wrote this in sites.toml yourself" in ran.err), ran.err
+    assert path.read_text().startswith(text)
+    assert (1, wrong) == (drifted(user)[0], set(drifted(user)[1]))
 
 
+@on_all_sites
+def test_host_keys_are_those_of_the_sshd_that_answers(user: User) -> None:
+    """The key that the connection was checked against is the one that is confirmed; a published other one is drift."""
+    path = user.home / "config" / "sites.toml"
+    text = path.read_text()
+    (line,) = subprocess.run(
+        ["ssh-keygen", "-lf", user.connect["known_hosts"]], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    seen = line.split()[1]
+    for fingerprint, status, expected in ((seen, "confirmed", 0), (f"SHA256:{'A' * 43}", "drift", 1)):
+        keys = f'host_keys = [{{ type = "ssh-ed25519", fingerprint = "{fingerprint}" }}]'
+        path.write_text(f'{text}[sites.{user.site}.login]\nhosts = ["{user.connect["host"]}"]\n{keys}\n')
+        ran = user.aifa("sites", "doctor", user.site, "--json")
+        assert ran.code in {0, 1}, ran.err
+        (row,) = (row for row in ran.json if row["key"] == "login.host_keys")
+        assert (expected, status) == (ran.code, row["status"]), row
+    assert seen in row["note"]
+
+
+@on_all_sites
 def test_an_account_that_is_not_ours_is_told(user: User) -> None:
     """The right form, and no association: drift that no override mends."""
     path = user.home / "config" / "sites.toml"
@@ -102,6 +164,7 @@ def test_an_account_that_is_not_ours_is_told(user: User) -> None:
     assert (1, (other, user.connect["account"])) == (code, found["access.account"])
 
 
+@on_all_sites
 def test_a_dry_run_tells_and_submits_nothing(user: User) -> None:
     """Slurm's verdict and its estimate; the queue has no such job, and nothing is remembered."""
     job = user.job("hostname", name="dry-run-only", kind="srun", nodes=2)
@@ -111,6 +174,14 @@ def test_a_dry_run_tells_and_submits_nothing(user: User) -> None:
     assert ran.json["estimated_start"].startswith("20")
     assert "" == user.ssh("squeue --noheader --format=%j | grep dry-run-only || true")
     assert [] == user.aifa("jobs", "--all", "--json").json
+
+
+@pytest.mark.parametrize("transport", ["fabric"])
+def test_the_doctor_over_fabric(clusters: None, tmp_path: Path, transport: str) -> None:
+    """The other transport carries the same question and the same answer."""
+    for machine in SITES:
+        user = make_user(tmp_path / machine, machine, transport, mfa=False)
+        assert (0, {}) == drifted(user)
 
 
 SHARES = {
@@ -132,6 +203,7 @@ SHARES = {
 }
 
 
+@on_all_sites
 def test_what_is_billed_is_what_slurm_would_give(user: User) -> None:
     """The cores in a quote's working are those that sbatch says the job would get; whole nodes are whole."""
     for resources, cores, working in SHARES[user.machine]:
@@ -141,6 +213,7 @@ def test_what_is_billed_is_what_slurm_would_give(user: User) -> None:
         assert (cores, working) == (ran.json["processors"], ran.json["quote"]["working"])
 
 
+@on_all_sites
 def test_a_dry_run_tells_the_sites_refusal(user: User) -> None:
     """What only the site knows: an account of the right form that is not ours; exit code 3, with Slurm's words."""
     other = {"lumi": "project_465000999", "jupiter": "e-aif-2026fl01-999"}[user.machine]
@@ -149,6 +222,7 @@ def test_a_dry_run_tells_the_sites_refusal(user: User) -> None:
     assert "would refuse job 'job': Invalid account or account/partition combination specified" in ran.err
 
 
+@on_all_sites
 def test_a_dry_run_of_a_job_with_problems_asks_nobody(user: User) -> None:
     """Exit code 2."""
     ran = user.aifa("submit", user.job("hostname", time="9-00:00:00"), "--site", user.site, "--dry-run")

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aifa_hpc.runtime import walltime
 from aifa_hpc.sites.load import load_site
 from aifa_hpc.sites.topology import cpu_mask
 from integration.conftest import SHAPES, SITES, User, make_user
 from integration.engines import install
+from integration.everywhere import on_all_sites
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +37,8 @@ import json, os, sys
 def say(**more):
     wanted = "CPU_BIND CPUS_PER_TASK JOB_ID JOB_NUM_NODES PROCID LOCALID".split()
     wanted = ["SLURM_" + name for name in wanted] + "RANK LOCAL_RANK WORLD_SIZE MASTER_ADDR MASTER_PORT".split()
-    wanted += "LOCAL_WORLD_SIZE SLURMD_NODENAME PET_RDZV_CONF ROCR_VISIBLE_DEVICES CUDA_VISIBLE_DEVICES".split()
+    wanted += "LOCAL_WORLD_SIZE SLURM_JOB_END_TIME SLURMD_NODENAME".split()
+    wanted += "PET_RDZV_CONF ROCR_VISIBLE_DEVICES CUDA_VISIBLE_DEVICES".split()
     line = json.dumps({key: os.environ[key] for key in wanted if key in os.environ} | more) + "\\n"
     assert len(line) < 1024, line
     os.write(1, line.encode())
@@ -71,19 +74,19 @@ dist.destroy_process_group()
 """
 
 
-@pytest.fixture(params=SITES)
-def shaper(request: pytest.FixtureRequest, clusters: None, tmp_path: Path) -> User:
-    """A user of each cluster."""
-    return make_user(tmp_path, request.param, "openssh", mfa=False)
-
-
 def submit(
-    user: User, kind: str, *command: str, ends: str = "COMPLETED", env: dict[str, str] | None = None, **more: Any
+    user: User,
+    kind: str,
+    *command: str,
+    ends: str = "COMPLETED",
+    env: dict[str, str] | None = None,
+    more: str = "",
+    **asked: Any,
 ) -> str:
-    """Runs a job on two nodes to its end and returns its log."""
-    path = user.job(*command, kind=kind, **{"nodes": 2} | more)
+    """Runs a job on two nodes to its end and returns its log; ``more`` are further tables of its file."""
+    path = user.job(*command, kind=kind, **{"nodes": 2} | asked)
     with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123 - the helper returns text
-        file.write("[env]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in (env or {}).items()))
+        file.write("[env]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in (env or {}).items()) + more)
     ran = user.aifa("submit", path, "--site", user.site, "--wait", "--json")
     log = user.aifa("logs", ran.json["id"]).out
     assert ends == ran.json["state"], f"{ran.err}\n{log}"
@@ -122,15 +125,18 @@ def binding(user: User) -> str:
     return "quiet,sockets"
 
 
+@on_all_sites
 def test_command_runs_once_on_the_first_node(shaper: User) -> None:
-    """A plain command is one process that sees all GPUs of its node, whatever was asked for."""
+    """A plain command is one process that sees all GPUs of its node, and knows when it ends on any Slurm."""
     gpus = gpus_of(shaper)
     (row,) = shown(submit(shaper, "command", "python3", "-c", SHOW))
+    assert 0 < walltime(row) <= 300
     assert (min(shaper.connect["nodes"]), "2") == (row["SLURMD_NODENAME"], row["SLURM_JOB_NUM_NODES"])
     assert ",".join(map(str, range(gpus))) == row["CUDA_VISIBLE_DEVICES"]
     assert "RANK" not in row
 
 
+@on_all_sites
 def test_srun_gives_each_rank_its_gpu_and_its_cores(shaper: User) -> None:
     """One rank for each GPU, bound beside it, all of one mind about where rank 0 listens."""
     gpus = gpus_of(shaper)
@@ -148,6 +154,7 @@ def test_srun_gives_each_rank_its_gpu_and_its_cores(shaper: User) -> None:
     assert {(first, port)} == {(row["MASTER_ADDR"], row["MASTER_PORT"]) for row in rows}
 
 
+@on_all_sites
 def test_mpi_ranks_reduce_and_know_each_other(shaper: User) -> None:
     """Real MPICH over Slurm's own PMI-2: one world over two nodes; nothing tells the ranks of torch's rendezvous."""
     gpus = gpus_of(shaper)
@@ -161,6 +168,22 @@ def test_mpi_ranks_reduce_and_know_each_other(shaper: User) -> None:
     assert set() == {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} & {*rows[0]}
 
 
+@on_all_sites
+def test_mpi_spans_the_components_of_a_job(shaper: User) -> None:
+    """Real MPICH: ranks of both components of a heterogeneous job are one world."""
+    env = install(shaper, "mpi4py", "mpich") | {"SLURM_MPI_TYPE": "pmi2"}
+    asked = {"time": "00:05:00", "tasks_per_node": 2} | SHAPES[shaper.machine]
+    resources = ", ".join(f"{key} = {json.dumps(value)}" for key, value in asked.items())
+    command = json.dumps(["python3", "-c", MPI])
+    more = f'[[components]]\nresources = {{ {resources} }}\nlaunch = {{ kind = "mpi", command = {command} }}\n'
+    log = submit(shaper, "mpi", "python3", "-c", MPI, env=env, more=more, nodes=1, tasks_per_node=1)
+    rows = shown(log)
+    assert [("MPICH", 6)] * 3 == [(row["library"], row["total"]) for row in rows], log
+    nodes = [card.split("/")[0] for card in rows[0]["cards"]]
+    assert (3, True) == (len(nodes), nodes[0] != nodes[1] == nodes[2])
+
+
+@on_all_sites
 def test_torchrun_reduces_over_two_nodes(shaper: User) -> None:
     """Real torchrun and gloo: agents meet at node 0, as many workers as GPUs, all of which they see; two for speed."""
     path, program = f"{shaper.folder}/train.py", f"{shaper.folder}/bin/torchrun"
@@ -200,6 +223,7 @@ print(json.dumps({"names": names, "threads": threads, "total": total, "seen": li
 """
 
 
+@on_all_sites
 def test_dask_computes_on_workers_of_both_nodes(shaper: User) -> None:
     """Real Dask: one worker on each node with all its cores, found by variable and by file."""
     cores = node_type(shaper).usable_cpus
@@ -208,17 +232,18 @@ def test_dask_computes_on_workers_of_both_nodes(shaper: User) -> None:
     assert ([cores], 285, True) == (row["threads"], row["total"], row["file"])
 
 
+@on_all_sites
 def test_dask_may_have_a_worker_for_each_gpu(shaper: User) -> None:
-    """As many workers as tasks are asked for, each with its GPU."""
-    gpus = gpus_of(shaper)
+    """As many workers as tasks are asked for, each with its GPU; two for speed."""
+    asked = {"tasks_per_node": 2, "gpus_per_node": 2}
     script = DASK.replace("VARIABLE", GPU_VARIABLE[shaper.machine])
-    log = submit(shaper, "dask", "python3", "-c", script, env=install(shaper, "distributed"), tasks_per_node=gpus)
-    (row,) = shown(log)
+    (row,) = shown(submit(shaper, "dask", "python3", "-c", script, env=install(shaper, "distributed"), **asked))
     seen = sorted((entry["SLURMD_NODENAME"], int(entry["SLURM_LOCALID"])) for entry in row["seen"])
-    assert (places(shaper, gpus), 285) == (seen, row["total"])
+    assert (places(shaper, 2), 285) == (seen, row["total"])
     assert all(entry["SLURM_LOCALID"] == entry[GPU_VARIABLE[shaper.machine]] for entry in row["seen"])
 
 
+@on_all_sites
 def test_a_daemon_that_dies_ends_the_job(shaper: User) -> None:
     """When one worker is killed the command does not wait for the walltime: the job fails and says why."""
     script = """
@@ -234,6 +259,7 @@ time.sleep(200)
     assert "aifa: a daemon of dask ended before the command did" in log
 
 
+@on_all_sites
 def test_an_engine_that_is_not_there_ends_the_job(shaper: User) -> None:
     """Without the program the job fails at once, shows the shell's own words, and the command never runs."""
     log = submit(shaper, "ray", "echo", "here I am", ends="FAILED")
@@ -254,6 +280,7 @@ print(json.dumps({"total": total, "nodes": alive, "cpus": found["CPU"], "gpus": 
 """
 
 
+@on_all_sites
 def test_ray_computes_on_both_nodes(shaper: User) -> None:
     """Real Ray: a head and a worker with all cores and GPUs of two nodes."""
     node = node_type(shaper)
@@ -261,6 +288,7 @@ def test_ray_computes_on_both_nodes(shaper: User) -> None:
     assert (285, 2, 2.0 * node.usable_cpus, 2.0 * node.gpus) == (row["total"], row["nodes"], row["cpus"], row["gpus"])
 
 
+@on_all_sites
 def test_interactive_lines_work_when_pasted(shaper: User) -> None:
     """The lines get nodes and a terminal on the first one with the job's variables; submitting is refused with them."""
     path = shaper.job(
