@@ -14,7 +14,7 @@ from aifa_hpc.errors import InputError
 from aifa_hpc.runtime.shares import between
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -31,6 +31,7 @@ class Batches:
         root: Folder of the data set.
         line: The rows, in their order.
         columns: Names; all by default.
+        names: Of a table, its columns' names by the ids that its files have them under; else files' names count.
         size: Rows of a batch; the last one may be shorter.
         ahead: Batches that are read before they are asked for. Memory holds these and one row group.
         start: Rows to leave out at the beginning, because they were read before.
@@ -42,6 +43,7 @@ class Batches:
         line: Sequence[Rows],
         *,
         columns: Sequence[str] | None = None,
+        names: Mapping[int, str] | None = None,
         size: int = 1024,
         ahead: int = 2,
         start: int = 0,
@@ -53,6 +55,7 @@ class Batches:
         self._root = root
         self._line = between(line, start, sum(map(len, line)))
         self._columns = None if columns is None else list(columns)
+        self._names = names
         self._size = size
         self._ready: queue.Queue[Any] = queue.Queue(ahead)
         self._stop = threading.Event()
@@ -120,28 +123,54 @@ class Batches:
             yield _one(waiting)
 
     def _tables(self) -> Iterator[Any]:
-        path, file = "", None
+        path, file, first = "", None, None
+        own: dict[str, str] = {}
         try:
             for rows in self._line:
                 if rows.path != path:
                     if file is not None:
                         file.close()
                     path, file = rows.path, open_parquet(self._root, rows.path)
-                    self._require_columns(file, rows.path)
+                    own = self._columns_of(file, rows.path)
                 assert file is not None
-                table = file.read_row_group(rows.group, columns=self._columns)
+                table = file.read_row_group(rows.group, columns=list(own.values())).select(list(own.values()))
+                table = table.rename_columns(list(own))
+                first = first or (path, table.schema)
+                _require_same(path, table.schema, *first)
                 yield table.slice(rows.start, len(rows))
         finally:
             if file is not None:
                 file.close()
 
-    def _require_columns(self, file: Any, path: str) -> None:
-        known = file.schema_arrow.names
-        missing = [name for name in self._columns or () if name not in known]
+    def _columns_of(self, file: Any, path: str) -> dict[str, str]:
+        """The columns to read of a file: what they are called to what they are called in it."""
+        known = {}
+        for field in file.schema_arrow:
+            number = (field.metadata or {}).get(b"PARQUET:field_id")
+            if self._names is None or number is None:
+                known[field.name] = field.name
+            elif int(number) in self._names:
+                known[self._names[int(number)]] = field.name
+        if self._columns is None:
+            return known
+        missing = [name for name in self._columns if name not in known]
         if missing:
             raise InputError(
                 f"{path} has no column {', '.join(map(repr, missing))}.", hint=f"It has {', '.join(known)}."
             )
+        return {name: known[name] for name in self._columns}
+
+
+def _require_same(path: str, schema: Any, first_path: str, first: Any) -> None:
+    """Files whose columns differ are not mixed; a table's older files lack what was added since."""
+    if schema.equals(first):
+        return
+    of, other = [dict(zip(one.names, map(str, one.types), strict=True)) for one in (schema, first)]
+    names = [name for name in {**of, **other} if of.get(name) != other.get(name)] or schema.names
+    raise InputError(
+        f"{path} and {first_path} differ in their columns {', '.join(map(repr, names))}: rows of one batch are alike.",
+        hint="Read columns that all files have alike, or let `aifa stage copy ... --mode pushdown` write them as one.",
+    )
 
 
 def open_parquet(root: Path, path: str) -> Any:

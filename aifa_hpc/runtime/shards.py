@@ -20,6 +20,7 @@ from aifa_hpc.manifest import MANIFEST, read_manifest
 from aifa_hpc.runtime.batches import Batches, open_parquet
 from aifa_hpc.runtime.ranks import given_or_here
 from aifa_hpc.runtime.shares import RowGroup, cut, line_of, shuffled
+from aifa_hpc.runtime.table import METADATA, Files, metadata_of, table_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,6 +43,7 @@ class Share:
         rank: Whose share it is.
         world: Of how many.
         total: Rows of the data set.
+        names: Of a table, its columns' names by their ids.
     """
 
     root: Path
@@ -51,6 +53,7 @@ class Share:
     rank: int
     world: int
     total: int
+    names: dict[int, str] | None = None
 
     @property
     def first(self) -> int:
@@ -87,7 +90,7 @@ class Share:
             InputError: The state is of another share.
         """
         start = 0 if resume is None else self._start(resume)
-        return Batches(self.root, self.line, columns=columns, size=size, ahead=ahead, start=start)
+        return Batches(self.root, self.line, columns=columns, names=self.names, size=size, ahead=ahead, start=start)
 
     def state(self, batches: Batches) -> dict[str, int | None]:
         """Where its reader is, for a checkpoint; plain JSON."""
@@ -133,28 +136,30 @@ def shards(
     Args:
         source: A folder of Parquet files, a manifest in one, or a single file. With a manifest, also one that lies in
             the folder, only what it lists counts; without one, all ``*.parquet`` whose names, and whose folders'
-            names, do not begin with ``.`` or ``_``.
+            names, do not begin with ``.`` or ``_``. Of an Iceberg table, its folder or a ``.metadata.json`` in it, the
+            data files of the present snapshot.
         seed: Shuffles row groups; without one they come in the order of their paths.
         epoch: Another order for each.
         rank: By default that of this task.
         world: By default that of this job.
 
     Raises:
-        InputError: No such folder, no Parquet in it, or a file cannot be read.
+        InputError: No such folder, no Parquet in it, a file cannot be read, or a table has deletes.
         ParseError: The manifest is damaged.
     """
     rank, world = given_or_here(rank, world)
-    root, paths = _files(Path(source))
-    groups = row_groups(root, paths)
+    files = _files(Path(source))
+    groups = row_groups(files.root, files.paths)
     line = line_of(shuffled(groups, seed=seed, epoch=epoch))
     return Share(
-        root=root,
+        root=files.root,
         line=cut(line, number=rank, of=world),
         seed=seed,
         epoch=epoch,
         rank=rank,
         world=world,
         total=sum(map(len, line)),
+        names=files.names,
     )
 
 
@@ -182,9 +187,12 @@ def row_groups(root: Path, paths: Iterable[str]) -> list[RowGroup]:
         return [one for groups in pool.map(read, paths) for one in groups]
 
 
-def _files(source: Path) -> tuple[Path, list[str]]:
+def _files(source: Path) -> Files:
     if _is_parquet(source.name) and not source.is_dir():
-        return source.parent, [source.name]
+        return Files(root=source.parent, paths=[source.name])
+    table = metadata_of(source) if source.is_dir() else source if source.name.endswith(METADATA) else None
+    if table is not None:
+        return table_files(table)
     root, manifest = (source, source / MANIFEST) if source.is_dir() else (source.parent, source)
     if manifest.is_file():
         entries = read_manifest(manifest.read_text("ascii")).entries
@@ -196,7 +204,7 @@ def _files(source: Path) -> tuple[Path, list[str]]:
         raise InputError(f"{source} is neither a folder nor a manifest.")
     if not paths:
         raise InputError(f"{source} has no Parquet files.", hint="Their names end in .parquet.")
-    return root, paths
+    return Files(root=root, paths=paths)
 
 
 def _is_parquet(path: str) -> bool:
