@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aifa_hpc.jobs.spec import Component, Job
     from aifa_hpc.sites.model import BillingRule, Site
 
+_LARGE = 100_000  # from here on nobody minds a part of a unit, and six digits are not enough
 _GIB = 2**30
 
 
@@ -220,4 +221,4 @@ def _quotient(above: str, below: str) -> str:
 
 
 def _units(amount: float, unit: str) -> str:
-    return f"{amount:.6g} {unit}"
+    return f"{amount:.0f} {unit}" if amount >= _LARGE else f"{amount:.6g} {unit}"

@@ -207,7 +207,7 @@ class Component(Spec, frozen=True, kw_only=True):
 
     Attributes:
         resources: What it asks for.
-        launch: What runs on it; ``srun`` only.
+        launch: What runs on it, by ``srun`` or ``mpi``.
     """
 
     resources: Resources

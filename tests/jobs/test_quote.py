@@ -207,3 +207,13 @@ def test_jupiter_bills_whole_nodes() -> None:
     """One GPU pays for four."""
     (found,) = check(job("jupiter", partition="booster", gpus_per_node=1), SITES["jupiter"])
     assert ("warning", "4", True) == (found.severity, found.nearest, "of which 3 are unused" in found.rule)
+
+
+@pytest.mark.parametrize(
+    ("time", "nodes", "words"),
+    [("00:10:00", 1, "48 core-h"), ("01:00:00", 2048, "589824 core-h"), ("12:00:00", 2048, "7077888 core-h")],
+)
+def test_large_amounts_are_written_out(time: str, nodes: int, words: str) -> None:
+    """No powers of ten in a bill."""
+    made = job("jupiter", time=time, nodes=nodes, partition="booster", gpus_per_node=4)
+    assert str(quote(made, SITES["jupiter"])).startswith(f"{words} at {time}: ")
