@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,6 @@ from integration.everywhere import on_all_sites
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.cluster
 
@@ -182,6 +182,22 @@ def test_the_doctor_over_fabric(clusters: None, tmp_path: Path, transport: str) 
     for machine in SITES:
         user = make_user(tmp_path / machine, machine, transport, mfa=False)
         assert (0, {}) == drifted(user)
+
+
+@on_all_sites
+def test_a_dry_run_shows_slurm_every_submission(user: User) -> None:
+    """A chain and an array in chunks: one question, and each script passes; an account that is not ours, none does."""
+    limit = int(user.ssh("scontrol show config | sed -n 's/^MaxArraySize *= *//p'"))
+    for more, count in (('[chain]\ntotal = "00:15:00"', 3), (f'[array]\ntasks = "0,{limit}"', 2)):
+        path = user.home / "parts.toml"
+        path.write_text(f"{Path(user.job('hostname')).read_text()}{more}\n")
+        ran = user.aifa("submit", str(path), "--site", user.site, "--dry-run", "--json")
+        assert (0, count) == (ran.code, ran.json["submissions"]), ran.err
+    other = {"lumi": "project_465000999", "jupiter": "e-aif-2026fl01-999"}[user.machine]
+    path.write_text(f"{Path(user.job('hostname', account=other)).read_text()}{more}\n")
+    ran = user.aifa("submit", str(path), "--site", user.site, "--dry-run")
+    assert (3, True) == (ran.code, "(2 of 2 submissions, the first is 1): Invalid account" in ran.err), ran.err
+    assert [] == user.aifa("jobs", "--all", "--json").json
 
 
 SHARES = {
