@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.cluster import open_transport
 from aifa_hpc.command import drive
 from aifa_hpc.errors import InputError, SiteError, TransportError
 from aifa_hpc.jobs.check import require_open
+from aifa_hpc.lakehouse.names import is_table, read_wanted
 from aifa_hpc.manifest import Manifest, read_manifest
 from aifa_hpc.privacy.gate import clear
 from aifa_hpc.sites.load import load_site, site_names, state_dir
@@ -76,7 +79,8 @@ def stage(
     """Copies a file or folder so that the destination holds the same bytes, proven by hash; run again, it resumes.
 
     Args:
-        source: ``SITE:/path``, ``s3://bucket/prefix``, a local path, or any URL that fsspec reads.
+        source: ``SITE:/path``, ``s3://bucket/prefix``, a local path, any URL that fsspec reads, or a table with what is
+            wanted of it (:mod:`aifa_hpc.lakehouse.names`).
         destination: The same, but no URL.
         data_class: ``open`` or ``internal``; demanded where data leaves this machine and its site has no default.
         trust: ``verified`` hashes again what an interrupted run had sent, ``durable`` believes its acknowledgements.
@@ -90,9 +94,10 @@ def stage(
         TransportError: A site cannot be reached.
     """
     with _places() as places:
-        origin, target = places.location(source), places.location(destination)
+        target = places.location(destination)
         clearance = _clear(target, data_class)
-        here, there = places.open(origin), places.open(target)
+        there = places.open(target)
+        here = places.source(source, target, there, progress)
         return copy(
             here,
             there,
@@ -119,15 +124,16 @@ def plan(
     Args and errors are those of :func:`stage`.
     """
     with _places() as places:
-        origin, target = places.location(source), places.location(destination)
+        target = places.location(destination)
         clearance = _clear(target, data_class)
-        here, there = places.open(origin), places.open(target)
+        there = places.open(target)
+        here = places.source(source, target, there, progress)
         route, made = make_plan(
             here, there, clearance=clearance, ledger=places.ledger, delete=delete, progress=progress
         )
         places.approval(target, there, progress)(made)
     return PlanFile(
-        source=source,
+        source=str(here) if is_table(source) else source,
         destination=destination,
         data_class=clearance.data_class,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -146,9 +152,10 @@ def apply(made: PlanFile, *, trust: Trust = "verified", progress: Progress = sil
         TransferError: It stopped; what was verified stays.
     """
     with _places() as places:
-        origin, target = places.location(made.source), places.location(made.destination)
+        target = places.location(made.destination)
         clearance = _clear(target, made.data_class)
-        here, there = places.open(origin), places.open(target)
+        there = places.open(target)
+        here = places.source(made.source, target, there, progress)
         route = make_route(here, there)
         if (route.only, route.name) != (made.only, made.name):
             raise InputError(
@@ -208,7 +215,7 @@ def prove(
         repairs = repair(
             end,
             report,
-            open_source=lambda text: places.open(places.location(text)),
+            open_source=lambda text: places.source(text, target, end, progress),
             clearance=clearance,
             ledger=places.ledger,
             source=source,
@@ -298,6 +305,37 @@ class _Places:
             endpoint = S3Endpoint(location.bucket, location.prefix)
         return self._stack.enter_context(endpoint)
 
+    def source(self, text: str, target: Location, there: Endpoint, progress: Progress) -> Endpoint:
+        """What is copied from: a place, or a table, whose metadata is made for the destination."""
+        if not is_table(text):
+            return self.open(self.location(text))
+        from aifa_hpc.lakehouse.select import open_wanted  # noqa: PLC0415 - each kind where it is used
+
+        source = open_wanted(
+            read_wanted(text),
+            root=_root(target),
+            there=there,
+            base=state_dir() / "made",
+            plain=self._plain,
+            told=progress.hint,
+        )
+        return self._stack.enter_context(source)
+
+    def _plain(self, text: str) -> tuple[Endpoint, str, Any]:
+        """A folder of Parquet files: as a source, and as a path of a file system of fsspec's."""
+        location = self.location(text)
+        if location.kind == "site":
+            raise InputError(
+                f"rows and columns cannot be chosen of {text}: nothing reads Parquet there.",
+                hint="Copy it whole, or choose where it comes from.",
+            )
+        endpoint = self.open(location)
+        if location.kind == "local":
+            return endpoint, str(Path(location.path).absolute()), None
+        import fsspec  # noqa: PLC0415 - heavy, and only for tables
+
+        return (endpoint, *reversed(fsspec.core.url_to_fs(text.rstrip("/"))))
+
     def approval(self, target: Location, end: Endpoint, progress: Progress) -> Callable[[Plan], None]:
         """Looks at a plan with what the site's facts and the site itself say of the place."""
 
@@ -337,6 +375,13 @@ class _Places:
 def _places() -> Iterator[_Places]:
     with ExitStack() as stack:
         yield _Places(stack)
+
+
+def _root(target: Location) -> str:
+    """A destination as programs on its machine name it."""
+    if target.kind == "local":
+        return os.path.normpath(Path(target.path).absolute())
+    return (target.path if target.kind == "site" else f"{target}").rstrip("/") or "/"
 
 
 def _clear(target: Location, data_class: str | None) -> Clearance:

@@ -42,12 +42,39 @@ from_option = click.option(
 )
 
 
+def table_options(command: F) -> F:
+    """Adds what is wanted of a table."""
+    for option in (
+        click.option("--no-relocate", is_flag=True, help="Keep an Iceberg table's metadata as it is."),
+        click.option(
+            "--mode",
+            type=click.Choice(["files", "pushdown", "incremental"]),
+            help="Of a table: whole files (default), new files of just these rows and columns, or only new files.",
+        ),
+        click.option(
+            "--where", metavar="FILTER", default="", help="Rows of a table: label = 3 and day > '2026-01-01'."
+        ),
+        click.option("--columns", metavar="A,B", default="", help="Columns of a table; implies --mode pushdown."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.group(cls=Group)
 def stage() -> None:
     """Copy data between here, sites and object stores, and prove it.
 
-    Locations: a local path, SITE:/absolute/path, s3://bucket/prefix, or as a source any URL (https://, gs://, hf://).
+    Locations: a local path, SITE:/absolute/path, s3://bucket/prefix, or as a source any URL (https://, gs://, hf://)
+    or a table: iceberg:CATALOG.NAMESPACE.TABLE[@TAG|@SNAPSHOT|@TIME], or the location of its .metadata.json. Of a
+    folder of Parquet files, too, --columns and --where choose.
     """
+
+
+def _wanted(source: str, columns: str, where: str, mode: Any, no_relocate: bool) -> str:
+    from aifa_hpc.lakehouse.names import want  # noqa: PLC0415 - keeps `aifa --help` quick
+
+    names = tuple(name.strip() for name in columns.split(",") if name.strip())
+    return want(source, columns=names, where=where, mode=mode, relocate=not no_relocate)
 
 
 @stage.command()
@@ -57,8 +84,9 @@ def stage() -> None:
 @trust_option
 @delete_option
 @click.option("--reuse", metavar="DIR", default="", help="Folder of DST's machine whose files may lend equal parts.")
-def copy(  # noqa: PLR0917 - click calls it by name
-    source: str, destination: str, data_class: str | None, trust: Any, delete: bool, reuse: str
+@table_options
+def copy(
+    source: str, destination: str, *, data_class: str | None, trust: Any, delete: bool, reuse: str, **table: Any
 ) -> None:
     """Copy SRC to DST, resuming what an earlier run left.
 
@@ -70,8 +98,9 @@ def copy(  # noqa: PLR0917 - click calls it by name
 
     with show_progress(current_output()) as progress:
         summary = run(
-            source, destination, data_class=data_class, trust=trust, delete=delete, reuse=reuse, progress=progress
-        )
+            _wanted(source, **table), destination, data_class=data_class, trust=trust, delete=delete, reuse=reuse,
+            progress=progress,
+        )  # fmt: skip
     show_summary(summary)
 
 
@@ -81,7 +110,8 @@ def copy(  # noqa: PLR0917 - click calls it by name
 @click.option("-o", "--output", "path", type=click.Path(dir_okay=False), required=True, help="File to write to.")
 @class_option
 @delete_option
-def plan(source: str, destination: str, path: str, data_class: str | None, delete: bool) -> None:
+@table_options
+def plan(source: str, destination: str, path: str, *, data_class: str | None, delete: bool, **table: Any) -> None:
     """Write down what a copy of SRC to DST would do, and send nothing."""
     from aifa_hpc.cli.files import write_file  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.cli.progress import show_progress  # noqa: PLC0415
@@ -90,7 +120,7 @@ def plan(source: str, destination: str, path: str, data_class: str | None, delet
 
     output = current_output()
     with show_progress(output) as progress:
-        made = run(source, destination, data_class=data_class, delete=delete, progress=progress)
+        made = run(_wanted(source, **table), destination, data_class=data_class, delete=delete, progress=progress)
     write_file(path, "".join(write_plan(made)))
     output.record({"plan": path, **plan_fields(made.plan)}, f"{plan_line(made.plan)}; see {path}")
 

@@ -12,10 +12,14 @@ from aifa_hpc.lakehouse.names import read_time
 from aifa_hpc.lakehouse.relocate import read_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
+    import pyarrow as pa
     from pyiceberg.expressions import BooleanExpression
-    from pyiceberg.table import Table
+    from pyiceberg.io.pyarrow import ArrowScan
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import FileScanTask, Table
 
     from aifa_hpc.lakehouse.names import TableName
 
@@ -70,6 +74,23 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows and columns of a snapshot, file by file, deletes applied.
+
+    Attributes:
+        schema: Of the rows.
+        tasks: One for each data file, sorted by location.
+        sizes: Bytes that are read of each, about: those of its columns that are wanted.
+        batches: Gives the rows of one.
+    """
+
+    schema: pa.Schema
+    tasks: tuple[FileScanTask, ...]
+    sizes: tuple[int, ...]
+    batches: Callable[[FileScanTask], Iterator[pa.RecordBatch]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pinned:
     """A table at one snapshot, whatever is committed to it meanwhile.
 
@@ -90,8 +111,12 @@ class Pinned:
             InputError: It is gone.
             SiteError: It cannot be read.
         """
-        with _told(self.name, f"read {location}"), self.table.io.new_input(location).open() as stream:
+        with self.told(f"read {location}"), self.table.io.new_input(location).open() as stream:
             return stream.read()
+
+    def told(self, doing: str) -> AbstractContextManager[None]:
+        """Explains what goes wrong meanwhile; raises InputError or SiteError."""
+        return _told(self.name.at(self.snapshot_id), doing)
 
     def metadata(self) -> dict[str, Any]:
         """The table's metadata as it is written; errors as :meth:`read`."""
@@ -108,15 +133,7 @@ class Pinned:
             InputError: A column does not exist, or the filter is none.
             SiteError: The table's files cannot be read.
         """
-        schema = self.table.scan(snapshot_id=self.snapshot_id).projection()
-        known = [schema.find_column_name(number) or "" for number in schema.field_ids]
-        for column in columns:
-            if column not in known:
-                near = difflib.get_close_matches(column, known, 1)
-                raise InputError(
-                    f"{self.name} has no column {column!r} at snapshot {self.snapshot_id}.",
-                    hint=f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}.",
-                )
+        self._require(columns)
         found = self._plan(where)
         whole = self._plan("") if where else found
         return Selection(
@@ -126,10 +143,45 @@ class Pinned:
             all_rows=sum(file.rows for file in whole),
         )
 
+    def rows(self, *, where: str, columns: Sequence[str]) -> Rows:
+        """What is asked for, to be read file by file; errors as :meth:`select`."""
+        from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow  # noqa: PLC0415 - heavy, and only here
+
+        self._require(columns)
+        with self.told(f"plan {where!r}" if where else "plan"):
+            scan = self.table.scan(snapshot_id=self.snapshot_id, selected_fields=tuple(columns) or ("*",))
+            scan = scan.filter(read_filter(where)) if where else scan
+            projected = scan.projection()
+            tasks = sorted(scan.plan_files(), key=lambda task: task.file.file_path)
+        arrow = ArrowScan(self.table.metadata, self.table.io, projected, scan.row_filter)
+        numbers = projected.field_ids
+        return Rows(
+            schema=schema_to_pyarrow(projected, include_field_ids=False),
+            tasks=tuple(tasks),
+            sizes=tuple(_read_bytes(task.file, numbers) for task in tasks),
+            batches=lambda task: self._batches(arrow, task),
+        )
+
+    def _batches(self, scan: ArrowScan, task: FileScanTask) -> Iterator[pa.RecordBatch]:
+        with self.told(f"read {task.file.file_path}"):
+            yield from scan.to_record_batches([task])
+
+    def _require(self, columns: Sequence[str]) -> None:
+        """Refuses a column that is not in the snapshot."""
+        schema = self.table.scan(snapshot_id=self.snapshot_id).projection()
+        known = [schema.find_column_name(number) or "" for number in schema.field_ids]
+        for column in columns:
+            if column not in known:
+                near = difflib.get_close_matches(column, known, 1)
+                raise InputError(
+                    f"{self.name} has no column {column!r} at snapshot {self.snapshot_id}.",
+                    hint=f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}.",
+                )
+
     def _plan(self, where: str) -> tuple[Chosen, ...]:
         with _told(self.name, f"plan {where!r}" if where else "plan"):
             scan = self.table.scan(snapshot_id=self.snapshot_id)
-            chosen = scan.filter(_filter(where)) if where else scan
+            chosen = scan.filter(read_filter(where)) if where else scan
             files = {task.file.file_path: task.file for task in chosen.plan_files()}
         return tuple(
             Chosen(location=location, size=files[location].file_size_in_bytes, rows=files[location].record_count)
@@ -191,7 +243,12 @@ def _existing(name: TableName, table: Table, snapshot_id: int) -> int:
     return snapshot_id
 
 
-def _filter(where: str) -> BooleanExpression:
+def read_filter(where: str) -> BooleanExpression:
+    """A row filter, as pyiceberg reads it.
+
+    Raises:
+        InputError: It is none.
+    """
     from pyiceberg.expressions.parser import parse  # noqa: PLC0415 - heavy, and only here
     from pyparsing import ParseException  # noqa: PLC0415 - comes with pyiceberg
 
@@ -202,6 +259,12 @@ def _filter(where: str) -> BooleanExpression:
             f"the filter {where!r} cannot be read from character {error.loc + 1} on.",
             hint="Write it like: label = 3 and day >= '2026-01-01' or name in ('a', 'b') or score is not null.",
         ) from error
+
+
+def _read_bytes(file: DataFile, numbers: Collection[int]) -> int:
+    """Bytes of the wanted columns, where the table knows them."""
+    sizes = file.column_sizes or {}
+    return sum(size for number, size in sizes.items() if number in numbers) or file.file_size_in_bytes
 
 
 def _iso(milliseconds: int) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote, unquote
 
 from aifa_hpc.errors import InputError
@@ -113,6 +113,35 @@ def is_table(text: str) -> bool:
     return _METADATA.fullmatch(_split(text)[0]) is not None and _SITE.match(text) is None
 
 
+def want(
+    text: str, *, columns: tuple[str, ...] = (), where: str = "", mode: Mode | None = None, relocate: bool = True
+) -> str:
+    """A source with what is wanted of it, as one text.
+
+    Args:
+        text: A table; or, where anything is wanted of it, a folder of Parquet files.
+        columns: Names; all by default.
+        where: A row filter.
+        mode: ``pushdown`` by default where columns are named, else what the text says.
+        relocate: See :class:`Wanted`.
+
+    Raises:
+        InputError: As :func:`read_wanted`.
+    """
+    if not (columns or where or mode or not relocate):
+        return text
+    known = read_wanted(text) if is_table(text) else Wanted(table=text)
+    wanted = replace(
+        known,
+        columns=columns or known.columns,
+        where=where or known.where,
+        mode=mode or ("pushdown" if columns else known.mode),
+        relocate=relocate and known.relocate,
+    )
+    wanted.require_sense()
+    return str(wanted)
+
+
 def read_wanted(text: str) -> Wanted:
     """Reads a table and what is wanted of it.
 
@@ -136,7 +165,7 @@ def read_wanted(text: str) -> Wanted:
         table=unquote(name.removeprefix(PARQUET)) if name.startswith(PARQUET) else read_table_name(name),
         columns=tuple(unquote(column) for column in found.get("columns", "").split(",") if column),
         where=unquote(found.get("where", "")),
-        mode=cast("Mode", mode),
+        mode=mode,
         relocate=found.get("relocate", "yes") != "no",
     )
     wanted.require_sense()
@@ -172,7 +201,7 @@ def _split(text: str) -> tuple[str, str]:
     """The table, and what is wanted of it; a file may have a ``?`` in its name, a table's has none."""
     name, mark, query = text.rpartition("?")
     asked = mark and all(word.partition("=")[0] in _KEYS for word in query.split("&"))
-    return (name, query) if asked or text.startswith((ICEBERG, PARQUET)) and mark else (text, "")
+    return (name, query) if asked or (text.startswith((ICEBERG, PARQUET)) and mark) else (text, "")
 
 
 def _when(text: str, when: str | None) -> str:

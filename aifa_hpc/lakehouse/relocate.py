@@ -309,6 +309,7 @@ class _Relocation:
             "snapshots": [snapshot],
             "snapshot-log": [{"snapshot-id": number, "timestamp-ms": snapshot["timestamp-ms"]}],
             "metadata-log": [],
+            "last-updated-ms": snapshot["timestamp-ms"],
             "refs": {"main": {"snapshot-id": number, "type": "branch"}},
             "properties": {
                 key: value
@@ -316,6 +317,11 @@ class _Relocation:
                 if not key.startswith(_DROPPED_PROPERTIES)
             },
         }
+        # As they were then: a commit to the source does not change the copy of this snapshot.
+        if "sequence-number" in snapshot:
+            document["last-sequence-number"] = snapshot["sequence-number"]
+        if "first-row-id" in snapshot and "added-rows" in snapshot:
+            document["next-row-id"] = snapshot["first-row-id"] + snapshot["added-rows"]
         # An earlier snapshot is read with the schema that it had, the last one with the table's present one.
         if "schema-id" in snapshot and number != self._metadata.get("current-snapshot-id"):
             document["current-schema-id"] = snapshot["schema-id"]

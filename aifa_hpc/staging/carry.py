@@ -21,7 +21,7 @@ from aifa_hpc.staging.progress import Counting, Progress
 from aifa_hpc.staging.store import store_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from aifa_hpc.staging.ledger import Ledger
@@ -76,14 +76,20 @@ class Copying:
         self._progress.start(len(plan.actions), plan.bytes)
         for action in plan.of(Verdict.SKIP):
             self._skip(action)
-        sending = plan.of(Verdict.SEND)
-        if sending:
+        for sending in self._in_order(plan.of(Verdict.SEND)):
             self._send(sending, lanes)
             self._destination.settle(sorted(_folders(action.path for action in sending)))
         for doomed in plan.deletes:
             self._destination.remove([doomed.path])
             self._progress.removed(doomed.path)
         return self._publish_manifest([doomed.path for doomed in plan.deletes], now)
+
+    def _in_order(self, actions: Sequence[Action]) -> Iterator[Sequence[Action]]:
+        """All at once, but what the source wants published last: that comes one by one."""
+        last = self._source.last
+        yield from filter(None, [[action for action in actions if action.file.path not in last]])
+        for path in last:
+            yield from ([action] for action in actions if action.file.path == path)
 
     def _skip(self, action: Action) -> None:
         assert action.there is not None, "skipped a file that is not there"

@@ -130,15 +130,17 @@ class Endpoint(ABC):
         checks_md5: Parts are proven by MD5 (object stores) instead of SHA-256.
         lends: :meth:`borrow` can do it.
         writable: It can be a destination.
+        last: Of a source: files that are published after all others, in this order.
     """
 
-    local: ClassVar[bool] = False
-    checks_md5: ClassVar[bool] = False
+    local: bool = False
+    checks_md5: bool = False
     lends: ClassVar[bool] = False
     writable: ClassVar[bool] = True
     limits: Limits = Limits()
     lanes: int = 4
     first: int = 4
+    last: tuple[str, ...] = ()
     identity: str
 
     @abstractmethod

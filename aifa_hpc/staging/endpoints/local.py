@@ -38,7 +38,7 @@ class LocalEndpoint(Endpoint):
         root: Where; given as text, a final ``/`` says that it is meant as a folder.
     """
 
-    local: ClassVar[bool] = True
+    local = True
     lends: ClassVar[bool] = True
     lanes = first = 64  # the other side decides
 

@@ -1,0 +1,257 @@
+"""Plain Parquet files in a folder, hive-partitioned or not: which of them a query needs, and just its rows and columns.
+
+The filter is written as for Iceberg tables. Files are left out by their partition's values (``day=3/``) and by the
+statistics of their row groups.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aifa_hpc.errors import InputError, TransferError
+from aifa_hpc.lakehouse.iceberg import Chosen, Selection, read_filter
+from aifa_hpc.staging.endpoints.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    from aifa_hpc.staging.endpoints.base import Endpoint, Lane
+    from aifa_hpc.staging.model import Found, Kind, Part, PartSum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """Parquet files below a location.
+
+    Attributes:
+        location: As the user wrote it.
+        root: As the file system names it.
+        dataset: pyarrow's.
+    """
+
+    location: str
+    root: str
+    dataset: ds.Dataset
+
+    def schema(self, columns: Sequence[str]) -> pa.Schema:
+        """Of these columns; all by default.
+
+        Raises:
+            InputError: There is no such column.
+        """
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and only for tables
+
+        known = self.dataset.schema
+        for column in columns:
+            if column not in known.names:
+                near = difflib.get_close_matches(column, known.names, 1)
+                raise InputError(
+                    f"{self.location} has no column {column!r}.",
+                    hint=f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known.names)}.",
+                )
+        return pa.schema([known.field(name) for name in columns or known.names])
+
+    def select(self, where: str) -> tuple[Selection, list[Fragment]]:
+        """The files that may hold what is asked for.
+
+        Raises:
+            InputError: The filter is none, or asks for a column that is not there.
+            TransferError: A file cannot be read, or is no Parquet.
+        """
+        expression = self.expression(where)
+        chosen, whole = [], []
+        for fragment in sorted(self.dataset.get_fragments(), key=lambda one: one.path):
+            one = self._fragment(fragment, expression)
+            whole.append(one)
+            if one.groups:
+                chosen.append(one)
+        if not where:
+            chosen = whole
+        return Selection(
+            files=tuple(Chosen(location=one.path, size=one.size, rows=one.rows) for one in chosen),
+            all_files=len(whole),
+            all_bytes=sum(one.size for one in whole),
+            all_rows=sum(one.rows for one in whole),
+        ), chosen
+
+    def expression(self, where: str) -> Any:
+        """The filter as pyarrow takes it; ``None`` for all rows."""
+        if not where:
+            return None
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and only for tables
+        from pyiceberg.expressions.visitors import bind  # noqa: PLC0415
+        from pyiceberg.io.pyarrow import expression_to_pyarrow, pyarrow_to_schema  # noqa: PLC0415
+        from pyiceberg.table.name_mapping import MappedField, NameMapping  # noqa: PLC0415
+
+        fields = [field for field in self.dataset.schema if not pa.types.is_nested(field.type)]
+        mapping = NameMapping(
+            [
+                MappedField.model_validate({"field-id": number, "names": [one.name]})
+                for number, one in enumerate(fields, 1)
+            ]
+        )
+        try:
+            schema = pyarrow_to_schema(pa.schema(fields), mapping)
+            return expression_to_pyarrow(bind(schema, read_filter(where), case_sensitive=True), schema)
+        except InputError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{self.location}: the filter {where!r} cannot be used: {error}.") from error
+
+    def read(self, fragment: Fragment, columns: Sequence[str], expression: Any) -> Iterator[pa.RecordBatch]:
+        """Rows of a file."""
+        return self._told(
+            fragment.path,
+            fragment.fragment.to_batches(
+                schema=self.dataset.schema, columns=list(columns) or None, filter=expression, batch_readahead=2
+            ),
+        )
+
+    def relative(self, path: str) -> str:
+        """A file's path below the location."""
+        return path.removeprefix(self.root).lstrip("/")
+
+    def _fragment(self, fragment: Any, expression: Any) -> Fragment:
+        try:
+            fragment.ensure_complete_metadata()
+            size = fragment.filesystem.get_file_info(fragment.path).size
+            kept = (
+                fragment.subset(filter=expression, schema=self.dataset.schema) if expression is not None else fragment
+            )
+        except (OSError, ValueError) as error:
+            raise TransferError(f"cannot read {fragment.path!r} of {self.location}: {error}.") from error
+        return Fragment(
+            path=fragment.path,
+            size=int(size or 0),
+            rows=sum(group.num_rows for group in fragment.row_groups),
+            groups=len(kept.row_groups),
+            fragment=kept,
+        )
+
+    def _told(self, path: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except (OSError, ValueError) as error:
+            raise TransferError(f"cannot read {path!r} of {self.location}: {error}.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fragment:
+    """A file.
+
+    Attributes:
+        path: As the file system names it.
+        size: Bytes.
+        rows: All rows of it.
+        groups: Row groups that may hold what is asked for.
+        fragment: pyarrow's, with these row groups only.
+    """
+
+    path: str
+    size: int
+    rows: int
+    groups: int
+    fragment: Any
+
+
+def open_folder(location: str, path: str, filesystem: Any = None) -> Folder:
+    """Parquet files below a location.
+
+    Args:
+        location: As the user wrote it.
+        path: As the file system names it.
+        filesystem: fsspec's or pyarrow's; of this machine by default.
+
+    Raises:
+        InputError: There is no Parquet file.
+        TransferError: It cannot be listed, or a file is no Parquet.
+    """
+    import pyarrow.dataset as ds  # noqa: PLC0415 - heavy, and only for tables
+    import pyarrow.fs as pafs  # noqa: PLC0415
+
+    if filesystem is None:
+        fs: Any = pafs.LocalFileSystem()
+    else:
+        fs = (
+            filesystem if isinstance(filesystem, pafs.FileSystem) else pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
+        )
+    try:
+        found = fs.get_file_info(pafs.FileSelector(path, recursive=True))
+        files = sorted(
+            one.path
+            for one in found
+            if one.is_file and one.extension in ("parquet", "pq") and not one.base_name.startswith((".", "_"))
+        )
+        if not files:
+            raise InputError(f"{location} has no Parquet file.", hint="Their names end with .parquet or .pq.")
+        dataset = ds.dataset(
+            files, filesystem=fs, format="parquet", partitioning="hive", partition_base_dir=path.rstrip("/")
+        )
+    except (OSError, ValueError) as error:
+        raise TransferError(f"cannot read {location} as Parquet: {error}.") from error
+    return Folder(location=location, root=path.rstrip("/"), dataset=dataset)
+
+
+class Some(Source):
+    """Those files of another source that were chosen, copied as they are.
+
+    Args:
+        inner: The source.
+        paths: Files of it.
+        text: What it is, as it can be named again.
+    """
+
+    def __init__(self, inner: Endpoint, paths: Iterable[str], text: str) -> None:
+        self._inner, self._paths, self._text = inner, frozenset(paths), text
+        self.identity, self.limits = inner.identity, inner.limits
+        self.lanes, self.first = inner.lanes, inner.first
+        self.local, self.checks_md5 = inner.local, inner.checks_md5
+
+    def __str__(self) -> str:
+        return self._text
+
+    @property
+    def says_folder(self) -> bool:
+        """As the source it is of."""
+        return self._inner.says_folder
+
+    def kind(self) -> Kind:
+        """As the source it is of."""
+        return self._inner.kind()
+
+    def split(self) -> tuple[Endpoint, str]:
+        """As the source it is of."""
+        return self._inner.split()
+
+    def scan(self) -> Iterator[Found]:
+        """The files that were chosen."""
+        return (found for found in self._inner.scan() if found.path in self._paths)
+
+    def stat(self, paths: Sequence[str]) -> list[Found | None]:
+        """As the source it is of."""
+        return self._inner.stat(paths)
+
+    def state(self, path: str) -> Found | None:
+        """As the source it is of."""
+        return self._inner.stat([path])[0]
+
+    def sums(self, wanted: Iterable[tuple[str, Sequence[Part]]], *, md5: bool = False) -> Iterator[list[PartSum]]:
+        """As the source it is of."""
+        return self._inner.sums(wanted, md5=md5)
+
+    def matches(self, found: Found, sums: Sequence[PartSum]) -> bool:
+        """As the source it is of."""
+        return self._inner.matches(found, sums)
+
+    def lane(self) -> Lane:
+        """As the source it is of."""
+        return self._inner.lane()
+
+    def close(self) -> None:
+        """Closes the source."""
+        self._inner.close()

@@ -1,0 +1,146 @@
+"""Writes chosen rows and columns as few, large Parquet files, so that only these are moved.
+
+Lustre and GPFS like large files and large reads (LUMI and JUPITER both count files against a quota), so files reach
+about :data:`FILE_BYTES` of what was read and row groups :data:`GROUP_BYTES` of Arrow memory: large enough for one
+streaming read each, small enough to be dealt to ranks.
+
+Each file is made of inputs that are known beforehand, and gets its name when it is whole: what a killed run had made is
+not made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from aifa_hpc.units import show_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+FILE_BYTES = 2**30
+GROUP_BYTES = 128 * 2**20
+
+_KEPT_SECONDS = 7 * 24 * 3600.0
+"""What interrupted runs had made is kept that long."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Input(Generic[T]):
+    """A file that rows are read from.
+
+    Attributes:
+        size: Bytes that will be read of it, about.
+        key: What :func:`rewrite`'s ``read`` takes.
+    """
+
+    size: int
+    key: T
+
+
+def rewrite(
+    inputs: Sequence[Input[T]],
+    schema: pa.Schema,
+    read: Callable[[T], Iterable[pa.RecordBatch]],
+    folder: Path,
+    *,
+    about: dict[str, Any],
+    told: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """Makes the files, or finds them made.
+
+    Args:
+        inputs: In an order that is the same for the same question.
+        schema: Of the result.
+        read: Gives the rows of an input that are wanted.
+        folder: Where files are made; named after the question (see :func:`spool`).
+        about: Written into each file's metadata: where it came from.
+        told: Told how far it is.
+
+    Returns:
+        Files in order, in ``folder``; at least one, even without any row.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415 - heavy, and only for tables
+
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    groups = list(_groups(inputs))
+    made = []
+    for number, group in enumerate(groups):
+        path = folder / f"part-{number:05d}.parquet"
+        nothing = path.with_suffix(".empty")
+        if not path.exists() and not nothing.exists():
+            told(f"reading {show_size(sum(one.size for one in group))} for file {number + 1} of {len(groups)}")
+            partial = path.with_suffix(".partial")
+            with pq.ParquetWriter(partial, _with(schema, about), compression="zstd") as writer:
+                rows = 0
+                for table in _row_groups((batch for one in group for batch in read(one.key)), schema):
+                    writer.write_table(table, row_group_size=max(table.num_rows, 1))
+                    rows += table.num_rows
+            if rows or not number:
+                partial.replace(path)
+            else:
+                partial.unlink()
+                nothing.touch()
+        if path.exists():
+            made.append(path)
+    return made
+
+
+def spool(base: Path, question: object) -> Path:
+    """The folder for the files of a question; what others left there long ago is removed.
+
+    Args:
+        base: Where such folders are.
+        question: All that decides what is made; JSON.
+    """
+    name = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:32]
+    if base.is_dir():
+        for old in base.iterdir():
+            if old.name != name and time.time() - old.stat().st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+    found = base / name
+    if found.is_dir():
+        os.utime(found)
+    return found
+
+
+def _groups(inputs: Sequence[Input[T]]) -> Iterator[list[Input[T]]]:
+    group: list[Input[T]] = []
+    size = 0
+    for one in inputs:
+        if group and size + one.size > FILE_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(one)
+        size += one.size
+    yield group
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    import pyarrow as pa  # noqa: PLC0415 - heavy, and only for tables
+
+    held: list[pa.Table] = []
+    size = 0
+    for batch in batches:
+        if batch.num_rows:
+            held.append(pa.Table.from_batches([batch]).select(schema.names).cast(schema))
+            size += held[-1].nbytes
+        if size >= GROUP_BYTES:
+            yield pa.concat_tables(held)
+            held, size = [], 0
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _with(schema: pa.Schema, about: dict[str, Any]) -> pa.Schema:
+    return schema.with_metadata({"aifa": json.dumps(about, sort_keys=True)})

@@ -1,0 +1,139 @@
+"""What is wanted of a table, opened as a source that the staging engine copies from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aifa_hpc.lakehouse.iceberg import open_table
+from aifa_hpc.lakehouse.parquet import Some, open_folder
+from aifa_hpc.lakehouse.rewrite import Input, rewrite, spool
+from aifa_hpc.lakehouse.source import TableSource, made_item, open_source, open_verbatim
+from aifa_hpc.units import show_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
+    from aifa_hpc.lakehouse.iceberg import Pinned, Selection
+    from aifa_hpc.lakehouse.names import Wanted
+    from aifa_hpc.staging.endpoints.base import Endpoint
+
+
+def open_wanted(
+    wanted: Wanted,
+    *,
+    root: str,
+    there: Endpoint,
+    base: Path,
+    plain: Callable[[str], tuple[Endpoint, str, Any]],
+    told: Callable[[str], None],
+) -> Endpoint:
+    """Opens a table as a source.
+
+    Args:
+        wanted: What of it.
+        root: The destination, as readers of the copy will name it.
+        there: The destination.
+        base: Folder for files that are made and not copied.
+        plain: Opens a location of Parquet files: as a source, and as a path of a file system of fsspec's (``None``:
+            this machine's).
+        told: Told what was chosen, and how far making is.
+
+    Raises:
+        InputError: No such table, snapshot or column, a filter that is none, or what cannot be moved.
+        SiteError: The catalog or the store does not answer.
+        TransferError: A file cannot be read.
+    """
+    wanted.require_sense()
+    if isinstance(wanted.table, str):
+        return _open_parquet(wanted, wanted.table, base=base, plain=plain, told=told)
+    pinned = open_table(wanted.table)
+    wanted = replace(wanted, table=wanted.table.at(pinned.snapshot_id))
+    # What it is called from here on: pinned, and so that a repair finds all of it.
+    text = str(replace(wanted, mode="files") if wanted.mode == "incremental" else wanted)
+    if wanted.mode == "pushdown":
+        return _pushdown(wanted, pinned, text, base=base, told=told)
+    if not wanted.relocate:
+        return open_verbatim(pinned, text=text)
+    only = None
+    if wanted.where:
+        selection = pinned.select(where=wanted.where)
+        told(_report(text, selection))
+        only = {file.location for file in selection.files}
+    return open_source(
+        pinned,
+        text=text,
+        root=root,
+        there=there,
+        only=only,
+        new_only=wanted.mode == "incremental",
+    )
+
+
+def _pushdown(wanted: Wanted, pinned: Pinned, text: str, *, base: Path, told: Callable[[str], None]) -> Endpoint:
+    rows = pinned.rows(where=wanted.where, columns=wanted.columns)
+    told(_report(text, pinned.select(where=wanted.where), wanted=sum(rows.sizes)))
+    inputs = [Input(size=size, key=task) for task, size in zip(rows.tasks, rows.sizes, strict=True)]
+    uuid = str(pinned.table.metadata.table_uuid)
+    question = [uuid, pinned.snapshot_id, wanted.where, *wanted.columns]
+    folder = spool(base, question)
+    files = rewrite(inputs, rows.schema, rows.batches, folder, about=_about(text), told=told)
+    snapshot = pinned.table.snapshot_by_id(pinned.snapshot_id)
+    time_ns = snapshot.timestamp_ms * 10**6 if snapshot is not None else 0
+    return _made(text, f"iceberg:{uuid}/{folder.name}", files, time_ns)
+
+
+def _open_parquet(
+    wanted: Wanted,
+    location: str,
+    *,
+    base: Path,
+    plain: Callable[[str], tuple[Endpoint, str, Any]],
+    told: Callable[[str], None],
+) -> Endpoint:
+    inner, path, filesystem = plain(location)
+    found = open_folder(location, path, filesystem)
+    schema = found.schema(wanted.columns)
+    selection, chosen = found.select(wanted.where)
+    text = str(wanted)
+    told(_report(text, selection))
+    if wanted.mode == "files":
+        return Some(inner, [found.relative(one.path) for one in chosen], text)
+    # The pins of all files that are read: of other files, other rows are made.
+    pins = {one.path: one.pin for one in inner.stat([found.relative(one.path) for one in chosen]) if one is not None}
+    folder = spool(base, [inner.identity, pins, wanted.where, *wanted.columns])
+    expression = found.expression(wanted.where)
+    inputs = [Input(size=one.size, key=one) for one in chosen]
+    files = rewrite(
+        inputs,
+        schema,
+        lambda one: found.read(one, schema.names, expression),
+        folder,
+        about=_about(text),
+        told=told,
+    )
+    inner.close()
+    return _made(text, f"{inner.identity}/{folder.name}", files, 0)
+
+
+def _made(text: str, identity: str, files: list[Path], time_ns: int) -> TableSource:
+    items = {}
+    for file in files:
+        time = time_ns or file.stat().st_mtime_ns
+        items[file.name] = made_item(file.name, file, time)
+    return TableSource(text=text, identity=identity, items=items)
+
+
+def _about(text: str) -> dict[str, str]:
+    return {"source": text}
+
+
+def _report(text: str, selection: Selection, *, wanted: int | None = None) -> str:
+    moved = selection.bytes if wanted is None else min(wanted, selection.bytes)
+    return (
+        f"{text}: {len(selection.files)} of {selection.all_files} files, "
+        f"{selection.rows} of {selection.all_rows} rows, {show_size(moved)}; "
+        f"{show_size(selection.all_bytes - moved)} need not move"
+    )
