@@ -2,11 +2,11 @@
 
 Every append has a token, written into the summary of its snapshot. A commit demands that the table's branch is still
 where it was when the table was last looked at, and each time it is looked at, the token is looked for first. So of
-several commits with one token, by this process after a conflict, by the next one after ``kill -9``, or by a request that
-arrives late, at most one can land: all others meet a branch that has moved, look again, and find the token.
+several commits with one token, by this process after a conflict, by the next one after ``kill -9``, or by a request
+that arrives late, at most one can land: all others meet a branch that has moved, look again, and find the token.
 
 A token is found as long as its snapshot is kept: do not let snapshots expire between an append and its repetition. Data
-files that were written for an append that did not land belong to no snapshot; removing orphan files is the lab's upkeep.
+files that were written for an append that did not land belong to no snapshot; removing them is the lab's upkeep.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def append(
     read: Callable[[], pa.Table],
     *,
     token: str,
+    load: Callable[[TableName], Table] | None = None,
     attempts: int = _ATTEMPTS,
     longest_wait: float = _LONGEST_WAIT,
 ) -> Appended:
@@ -66,6 +67,7 @@ def append(
         name: The table, in a catalog, and not at some time.
         read: Gives the rows; called once for each attempt.
         token: Names this append for ever.
+        load: Opens the table; :func:`load_present` by default.
         attempts: How often it is tried when others commit meanwhile or the catalog fails.
         longest_wait: Seconds between two attempts, at most.
 
@@ -89,7 +91,7 @@ def append(
         reraise=True,
     )
     try:
-        return retrying(_once, name, read, token)
+        return retrying(_once, name, read, token, load or load_present)
     except InputError:
         raise
     except NotImplementedError as error:
@@ -111,7 +113,13 @@ def find(table: Table, token: str) -> Appended | None:
     return None
 
 
-def _load(name: TableName) -> Table:
+def load_present(name: TableName) -> Table:
+    """The table as its catalog has it now.
+
+    Raises:
+        InputError: No such catalog or table.
+        SiteError: The catalog does not answer.
+    """
     from pyiceberg.catalog import load_catalog  # noqa: PLC0415 - heavy, and only here
     from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError  # noqa: PLC0415
 
@@ -128,8 +136,8 @@ def _load(name: TableName) -> Table:
         raise SiteError(f"cannot open {name}: {type(error).__name__}: {error}") from error
 
 
-def _once(name: TableName, read: Callable[[], pa.Table], token: str) -> Appended:
-    found = _load(name)
+def _once(name: TableName, read: Callable[[], pa.Table], token: str, load: Callable[[TableName], Table]) -> Appended:
+    found = load(name)
     landed = find(found, token)
     if landed is not None:
         return landed
@@ -140,7 +148,7 @@ def _once(name: TableName, read: Callable[[], pa.Table], token: str) -> Appended
     except _LandedError:
         pass
     except (ValueError, TypeError) as error:  # raised before anything is committed: the schemas differ
-        if find(_load(name), token) is None:
+        if find(load(name), token) is None:
             raise InputError(f"the rows do not fit {name}: {error}") from error
     except Exception as error:
         _log.info("an append to %s is tried again: %s", name, error)
@@ -149,7 +157,7 @@ def _once(name: TableName, read: Callable[[], pa.Table], token: str) -> Appended
         made = find(table, token)
         assert made is not None, "a commit without its summary"
         return Appended(snapshot_id=made.snapshot_id, rows=made.rows, again=False)
-    landed = find(_load(name), token)
+    landed = find(load(name), token)
     assert landed is not None, "an append that landed is gone"
     return landed
 
