@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 from aifa_hpc.errors import TransferError
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
-from aifa_hpc.staging.endpoints.s3 import SMALLEST_PART, S3Endpoint
+from aifa_hpc.staging.endpoints.s3 import SMALLEST_PART, S3Endpoint, parts_at
+from aifa_hpc.staging.endpoints.s3_store import Room, Store
 from aifa_hpc.staging.endpoints.ssh import SSHEndpoint
 from aifa_hpc.staging.engine import copy
 from aifa_hpc.staging.ledger import Ledger
 from aifa_hpc.staging.progress import Progress
 from aifa_hpc.staging.verify import verify
-from aifa_hpc.testing.endpoints import EndpointContract, Place, some_bytes
+from aifa_hpc.testing.endpoints import EndpointContract
+from aifa_hpc.testing.feeds import some_bytes
 from aifa_hpc.testing.housekeeping import HousekeepingContract
+from aifa_hpc.testing.stores import Bucket
 from aifa_hpc.transport.local import LocalTransport
 from tests.staging.conftest import make_tree, tree
 
@@ -53,51 +58,12 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-class Bucket(Place):
-    """A bucket of its own, looked at by boto3."""
-
-    def __init__(self, url: str, name: str) -> None:
-        self.url, self.name = url, name
-        self.client = boto3.client("s3", endpoint_url=url)
-        self.client.create_bucket(Bucket=name)
-
-    def endpoint(self, path: str = "") -> S3Endpoint:
-        """An endpoint in it."""
-        return S3Endpoint(self.name, path, endpoint_url=self.url)
-
-    def put(self, path: str, data: bytes) -> None:
-        """Makes an object."""
-        self.client.put_object(Bucket=self.name, Key=path, Body=data)
-
-    def get(self, path: str) -> bytes | None:
-        """An object's content."""
-        try:
-            data: bytes = self.client.get_object(Bucket=self.name, Key=path)["Body"].read()
-        except self.client.exceptions.NoSuchKey:
-            return None
-        return data
-
-    def names(self) -> set[str]:
-        """Objects, and uploads that were not completed."""
-        listed = self.client.list_objects_v2(Bucket=self.name).get("Contents", ())
-        return {item["Key"] for item in listed} | {f"upload of {key}" for key in self.uploads()}
-
-    def uploads(self) -> list[str]:
-        """Keys of uploads that were not completed."""
-        return [item["Key"] for item in self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", ())]
-
-    def contents(self) -> dict[str, bytes | None]:
-        """All objects but manifests."""
-        return {name: self.get(name) for name in self.names() if not name.endswith(".jsonl")}
-
-
 @pytest.fixture
 def place(server: str, request: pytest.FixtureRequest) -> Iterator[Bucket]:
     """A fresh bucket."""
     bucket = Bucket(server, hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:40])
     yield bucket
-    for item in bucket.client.list_objects_v2(Bucket=bucket.name).get("Contents", ()):
-        bucket.client.delete_object(Bucket=bucket.name, Key=item["Key"])
+    bucket.empty()
 
 
 class TestS3(EndpointContract, HousekeepingContract):
@@ -229,3 +195,59 @@ def test_no_credentials_are_told(server: str, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(TransferError, match="AWS_ACCESS_KEY_ID"):
         S3Endpoint("b", "x", endpoint_url=server).kind()
+
+
+def test_new_keys_are_taken_up_while_it_runs(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keys of a file that ended are read again from it; the same ones are refused as before."""
+    file = tmp_path / "credentials"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    file.write_text("[default]\naws_access_key_id = first\naws_secret_access_key = x\n")
+    asked: list[str] = []
+
+    class Ending(Store):
+        """Refuses the first keys from the second request on."""
+
+        def request(self, fs: Any, method: str, words: dict[str, Any]) -> Any:
+            asked.append(self._keys[0])
+            if self._keys[0] == "first" and len(asked) > 1:
+                raise PermissionError from ClientError({"Error": {"Code": "InvalidAccessKeyId"}}, method)
+            return super().request(fs, method, words)
+
+    store = Ending(server, connections=2)
+    store.call("create_bucket", Bucket="keys-that-end")
+    with pytest.raises(PermissionError):
+        store.call("head_bucket", Bucket="keys-that-end")
+    file.write_text("[default]\naws_access_key_id = second\naws_secret_access_key = x\n")
+    store.call("head_bucket", Bucket="keys-that-end")
+    assert ["first", "first", "first", "second"] == asked
+
+
+@pytest.mark.parametrize(
+    ("host", "most"),
+    [("s3.eu-north-1.amazonaws.com", 10_000), ("lumidata.eu", 1000), ("notamazonaws.com", 1000), ("127.0.0.1", 1000)],
+)
+def test_parts_are_as_many_as_the_store_takes(host: str, most: int) -> None:
+    """LUMI-O takes a thousand, and so may any other that is not known."""
+    assert parts_at(host) == most
+
+
+def test_large_parts_go_by_fewer_at_a_time() -> None:
+    """What is under way stays within its room, and a part that is larger than that goes alone."""
+    room, lock = Room(100), threading.Lock()
+    under_way, seen = 0, []
+
+    def send(size: int) -> None:
+        nonlocal under_way
+        with room.of(size):
+            with lock:
+                under_way += size
+                seen.append(under_way)
+            with lock:
+                under_way -= size
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, [60, 40, 30, 250, 100, 1] * 20))
+    assert (120, 250) == (len(seen), max(seen))
+    assert {size for size in seen if size > 100} == {250}

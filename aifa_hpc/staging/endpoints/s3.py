@@ -10,18 +10,17 @@ Credentials are the AWS environment's own (variables, ``~/.aws``); none is ever 
 
 from __future__ import annotations
 
-import base64
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError, TransferError
 from aifa_hpc.manifest import is_ours, safe_path
-from aifa_hpc.staging.endpoints.base import Done, Endpoint, Feed, Lane, Pending, Reading
-from aifa_hpc.staging.endpoints.s3_store import Store, code_of, etag, explained
-from aifa_hpc.staging.failures import DamagedError
-from aifa_hpc.staging.files import CHUNK, Sums
-from aifa_hpc.staging.geometry import Limits
-from aifa_hpc.staging.model import Found, Part, Partial, PartSum, Target
+from aifa_hpc.staging.endpoints.base import Endpoint, Lane
+from aifa_hpc.staging.endpoints.s3_lane import S3Lane, S3Reading
+from aifa_hpc.staging.endpoints.s3_store import Store, code_of, etag, explained, is_md5
+from aifa_hpc.staging.files import Sums
+from aifa_hpc.staging.geometry import Limits, cut, part_size
+from aifa_hpc.staging.model import Found, Part, Partial, PartSum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +32,10 @@ LARGEST_PART = 5 * 2**30
 """Of a part, and of an object in one piece (Amazon S3 user guide, "multipart upload limits")."""
 
 MAX_PARTS = 1000
-"""LUMI-O's limit (LUMI-O-tools, rclone_util.go); Amazon takes 10,000."""
+"""LUMI-O's limit (LUMI-O-tools, rclone_util.go), kept to wherever nothing better is known."""
+
+_PARTS_AT = {"amazonaws.com": 10_000, "amazonaws.com.cn": 10_000}
+"""Most parts of an upload by the end of a host's name (Amazon S3 user guide, "multipart upload limits")."""
 
 _ANYWHERE = 2**63
 _LANES = 8
@@ -46,11 +48,11 @@ class S3Endpoint(Endpoint):
         bucket: Its name.
         prefix: What keys begin with, up to a ``/``; a final ``/`` says that it is meant as a folder.
         endpoint_url: Where the store is; ``AWS_ENDPOINT_URL`` or Amazon by default.
-        max_parts: Most parts of an upload.
+        max_parts: Most parts of an upload; by default what is known of the host.
         lanes: Requests at a time.
     """
 
-    checks_md5: ClassVar[bool] = True
+    checks_md5 = True
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class S3Endpoint(Endpoint):
         prefix: str = "",
         *,
         endpoint_url: str | None = None,
-        max_parts: int = MAX_PARTS,
+        max_parts: int | None = None,
         lanes: int = _LANES,
         store: Store | None = None,
     ) -> None:
@@ -66,13 +68,20 @@ class S3Endpoint(Endpoint):
         self._folder = prefix.endswith("/") or not prefix
         self._root = prefix.strip("/")
         self._store = store or Store(endpoint_url, connections=2 * lanes)
+        self.room = self._store.room
         self._max_parts = max_parts
-        self.limits = Limits(part=SMALLEST_PART, parts=max_parts, largest=LARGEST_PART)
         self.lanes = lanes
         self.identity = f"s3://{endpoint_url or ''}/{bucket}/{self._root}".rstrip("/")
 
     def __str__(self) -> str:
         return f"s3://{self._bucket}/{self._root}"
+
+    @property
+    def limits(self) -> Limits:  # type: ignore[override] # which store it is, is asked when it matters
+        """What uploads there may be made of."""
+        if self._max_parts is None:
+            self._max_parts = parts_at(self._store.host)
+        return Limits(part=SMALLEST_PART, parts=self._max_parts, largest=LARGEST_PART)
 
     @property
     def says_folder(self) -> bool:
@@ -122,15 +131,21 @@ class S3Endpoint(Endpoint):
             for part in parts:
                 length = max(0, min(part.length, found.size - part.offset))
                 hasher = Sums(md5)
-                for view in _S3Reading(self, path, Part(index=part.index, offset=part.offset, length=length)):
+                for view in S3Reading(self, path, Part(index=part.index, offset=part.offset, length=length)):
                     hasher.update(view)
                 blocks, digest = hasher.finish()
                 sums.append(PartSum(blocks=tuple(map(bytes.fromhex, blocks)), md5=bytes.fromhex(digest)))
             yield sums
 
     def matches(self, found: Found, sums: Sequence[PartSum]) -> bool:
-        """By the ETag: the MD5 of one piece, or the MD5 of the parts' MD5s with their number."""
-        return found.pin in {etag(sums), etag(sums, multipart=True)}
+        """By the ETag where it is the MD5 of one piece, or of these parts' MD5s; of any other make, by reading."""
+        if found.pin in {etag(sums), etag(sums, multipart=True)}:
+            return True
+        if found.pin.partition("-")[2] == (str(len(sums)) if len(sums) > 1 else "") and is_md5(found.pin):
+            return False
+        parts = cut(found.size, part_size(found.size, self.limits))
+        [there] = self.sums([(found.path, parts)], md5=True)
+        return len(there) == len(sums) and all(mine.agrees(read) for mine, read in zip(sums, there, strict=True))
 
     def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
         """What the store has of an upload; a part of another length is as good as none."""
@@ -148,31 +163,20 @@ class S3Endpoint(Endpoint):
         found = self._head(path)
         if found is None:
             return None
-        return b"".join(bytes(view) for view in _S3Reading(self, path, Part(index=0, offset=0, length=found.size)))
+        return b"".join(bytes(view) for view in S3Reading(self, path, Part(index=0, offset=0, length=found.size)))
 
     def partials(self, folders: Sequence[str]) -> list[Partial]:
         """Uploads that were not completed. Some stores list none; :meth:`recall` finds ours there too."""
         found = []
         for folder in folders:
             prefix = f"{self.key(folder)}/" if folder else self.key("")
-            with explained("list uploads in", folder, str(self)):
-                for page in self._pages("list_multipart_uploads", "KeyMarker", "NextKeyMarker", Prefix=prefix):
-                    for item in page.get("Uploads", ()):
-                        name = item["Key"][len(prefix) :]
-                        if name and "/" not in name:
-                            path = item["Key"][len(self.key("")) :]
-                            found.append(Partial(path=path, token=item["UploadId"], size=_ANYWHERE))
+            here = f"{folder}/" if folder else ""
+            found += [one for one in self._uploads(prefix, folder) if "/" not in one.path[len(here) :]]
         return found
 
     def strays(self) -> Iterator[Partial]:
         """All uploads below that were not completed."""
-        with explained("list uploads in", "", str(self)):
-            for page in self._pages("list_multipart_uploads", "KeyMarker", "NextKeyMarker", Prefix=self.key("")):
-                for item in page.get("Uploads", ()):
-                    path = item["Key"][len(self.key("")) :]
-                    if path:
-                        since = int(item["Initiated"].timestamp()) * 10**9
-                        yield Partial(path=path, token=item["UploadId"], size=_ANYWHERE, mtime_ns=since)
+        yield from self._uploads(self.key(""), "")
 
     def recall(self, path: str, token: str) -> Partial | None:
         """An upload by its id."""
@@ -228,7 +232,7 @@ class S3Endpoint(Endpoint):
 
     def lane(self) -> Lane:
         """All lanes share the connections of one client."""
-        return _S3Lane(self)
+        return S3Lane(self)
 
     def close(self) -> None:
         """Connections end with the last endpoint that shares them."""
@@ -266,6 +270,21 @@ class S3Endpoint(Endpoint):
             raise
         return _found(path, head["ContentLength"], head)
 
+    def _uploads(self, prefix: str, folder: str) -> Iterator[Partial]:
+        """Uploads that were not completed, of keys that begin like that."""
+        with explained("list uploads in", folder, str(self)):
+            try:
+                for page in self._pages("list_multipart_uploads", "KeyMarker", "NextKeyMarker", Prefix=prefix):
+                    for item in page.get("Uploads", ()):
+                        path = item["Key"][len(self.key("")) :]
+                        if path and not path.endswith("/"):
+                            since = int(item["Initiated"].timestamp()) * 10**9
+                            yield Partial(path=path, token=item["UploadId"], size=_ANYWHERE, mtime_ns=since)
+            except OSError as error:
+                # rclone's server says so where there is none; a bucket that is not there says NoSuchBucket.
+                if code_of(error) != "NoSuchUpload":
+                    raise
+
     def _pages(self, method: str, marker: str, following: str, **words: Any) -> Iterator[Any]:
         more: dict[str, Any] = {}
         while True:
@@ -278,94 +297,9 @@ class S3Endpoint(Endpoint):
                 more["UploadIdMarker"] = page["NextUploadIdMarker"]
 
 
-class _S3Reading(Reading):
-    def __init__(self, endpoint: S3Endpoint, path: str, part: Part) -> None:
-        self._endpoint, self._path, self._part = endpoint, path, part
-
-    def __iter__(self) -> Iterator[memoryview]:
-        place, part = str(self._endpoint), self._part
-        with explained("read", self._path, place):
-            if not part.length:
-                self.pin = self._endpoint.call("head_object", self._path)["ETag"].strip('"')
-                return
-            span = f"bytes={part.offset}-{part.offset + part.length - 1}"
-            answer = self._endpoint.call("get_object", self._path, Range=span)
-        left = part.length
-        while left:
-            with explained("read", self._path, place):
-                data = self._endpoint.pull(answer["Body"], min(CHUNK, left))
-            if not data:
-                break
-            left -= len(data)
-            yield memoryview(data)
-        self.pin = answer["ETag"].strip('"')
-
-
-class _S3Lane(Lane):
-    def __init__(self, endpoint: S3Endpoint) -> None:
-        self._endpoint, self._place = endpoint, str(endpoint)
-
-    def read(self, path: str, part: Part) -> Reading:
-        return _S3Reading(self._endpoint, path, part)
-
-    def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
-        body = _gather(feed)
-        with explained("write", partial.path, self._place):
-            answer = self._endpoint.call(
-                "upload_part", partial.path, UploadId=partial.token, PartNumber=part.index + 1, **body
-            )
-        self._require(partial.path, answer["ETag"], feed.sum.md5.hex())
-        return Done()
-
-    def store(self, target: Target, feed: Feed) -> Pending:
-        body = _gather(feed)
-        with explained("write", target.path, self._place):
-            answer = self._endpoint.call("put_object", target.path, **body)
-        self._require(target.path, answer["ETag"], feed.sum.md5.hex())
-        return Done(self._read_back(target, feed.sum.md5.hex()))
-
-    def publish(self, partial: Partial, target: Target) -> Found:
-        wanted = etag(target.sums, multipart=True)
-        parts = [{"PartNumber": number, "ETag": f'"{found.md5.hex()}"'} for number, found in enumerate(target.sums, 1)]
-        try:
-            with explained("publish", target.path, self._place):
-                self._endpoint.call(
-                    "complete_multipart_upload", target.path, UploadId=partial.token, MultipartUpload={"Parts": parts}
-                )
-        except TransferError:
-            # The answer to a completion that succeeded may have been lost; then the object is there.
-            [found] = self._endpoint.stat([target.path])
-            if found is None or found.pin != wanted:
-                raise
-        return self._read_back(target, wanted)
-
-    def close(self) -> None:
-        return
-
-    def _read_back(self, target: Target, wanted: str) -> Found:
-        """What the store says it has: some say yes to anything."""
-        [found] = self._endpoint.stat([target.path])
-        if found is None or found.size != target.size:
-            raise TransferError(f"{target.path!r} was stored at {self._place} and is not there as it was sent.")
-        self._require(target.path, found.pin, wanted)
-        return found
-
-    def _require(self, path: str, got: str, wanted: str) -> None:
-        if got.strip('"') != wanted:
-            raise DamagedError(
-                f"{path!r} at {self._place} has ETag {got}, where {wanted!r} was sent.",
-                hint="Run the same command again. With SSE-KMS, ETags prove nothing: use a bucket without.",
-            )
-
-
-def _gather(feed: Feed) -> dict[str, Any]:
-    """A request's body, which must be in memory to be signed and sent again, with its MD5."""
-    data = bytearray(feed.length)
-    at = 0
-    for view in feed:
-        data[at : at + len(view)] = view
-        at += len(view)
-    return {"Body": bytes(data), "ContentMD5": base64.b64encode(feed.sum.md5).decode("ascii")}
+def parts_at(host: str) -> int:
+    """How many parts an upload to that host may have."""
+    return next((most for end, most in _PARTS_AT.items() if f".{host}".endswith(f".{end}")), MAX_PARTS)
 
 
 def _found(path: str, size: int, item: dict[str, Any]) -> Found:

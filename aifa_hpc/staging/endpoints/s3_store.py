@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from aifa_hpc.errors import TransferError
 
@@ -12,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from aifa_hpc.staging.model import PartSum
+
+_log = logging.getLogger(__name__)
 
 _AGAIN = "Run the same command again; what arrived is kept."
 _KEYS = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile in ~/.aws; LUMI-O's keys end after a week."
@@ -28,33 +34,109 @@ _NEXT = {
 }
 
 
+_ENDED = frozenset({"ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403", "Forbidden"})
+"""How a store answers to keys that have ended or were replaced."""
+
+_ROOM_BYTES = 160 * 2**20
+
+
+class Room:
+    """Memory for parts on their way to a store, so that large parts go by fewer at a time.
+
+    Args:
+        most: Bytes at a time; a single part that is larger goes alone.
+    """
+
+    def __init__(self, most: int = _ROOM_BYTES) -> None:
+        self._most, self._used = most, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def of(self, size: int) -> Iterator[None]:
+        """Waits until there is room for so many bytes, and keeps it meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + size <= self._most)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= size
+                self._changed.notify_all()
+
+
 class Store:
     """A client of one object store, shared by endpoints and threads.
 
+    Keys that end while it works are looked up anew: in the files that hold them, and by whatever program makes them.
+
     Args:
-        endpoint_url: Where it is.
+        endpoint_url: Where it is; the environment's or the profile's, else Amazon's, by default.
         connections: Most at a time.
     """
 
     def __init__(self, endpoint_url: str | None, *, connections: int) -> None:
+        self._url, self._connections = endpoint_url, connections
+        self._lock = threading.Lock()
+        self.room = Room()
+        self._fs, self._keys = self._made()
+
+    @property
+    def host(self) -> str:
+        """The name of its machine."""
+        from fsspec.asyn import sync  # noqa: PLC0415 - comes with s3fs
+
+        with explained("find", "", self._url or "the object store"):
+            client = sync(self._fs.loop, self._fs.set_session)
+        return urlsplit(str(client.meta.endpoint_url)).hostname or ""
+
+    def call(self, method: str, **words: Any) -> Any:
+        """One request; retried by s3fs where that is harmless, and with new keys where there are any.
+
+        Raises:
+            OSError: The store refused; s3fs's translation, with the store's own answer as its cause.
+        """
+        used = self._fs
+        try:
+            return self.request(used, method, words)
+        except OSError as error:
+            if code_of(error) not in _ENDED or not self._renewed(used):
+                raise
+            return self.request(self._fs, method, words)
+
+    def request(self, fs: Any, method: str, words: dict[str, Any]) -> Any:
+        """One request by that client."""
+        return fs.call_s3(method, **words)
+
+    def _renewed(self, used: Any) -> bool:
+        """Whether there are other keys than those that were refused; they are in use then."""
+        with self._lock:
+            if self._fs is not used:
+                return True  # by another thread
+            fs, keys = self._made()
+            if keys == self._keys:
+                return False
+            _log.info("the keys for %s have ended, and there are new ones", self._url or "the object store")
+            self._fs, self._keys = fs, keys
+            return True
+
+    def _made(self) -> tuple[Any, tuple[str, ...]]:
+        """A client, and the keys that are there for it now."""
+        from botocore.session import Session  # noqa: PLC0415 - as below
         from s3fs import S3FileSystem  # noqa: PLC0415 - heavy, and not needed by most
 
         # Checksum trailers, botocore's default since 1.36, break stores other than Amazon's; MD5 is checked here.
         config = {
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
-            "max_pool_connections": connections,
-            **({"s3": {"addressing_style": "path"}} if endpoint_url else {}),
+            "max_pool_connections": self._connections,
+            **({"s3": {"addressing_style": "path"}} if self._url else {}),
         }
-        self._fs = S3FileSystem(endpoint_url=endpoint_url, config_kwargs=config, skip_instance_cache=True)
-
-    def call(self, method: str, **words: Any) -> Any:
-        """One request; retried by s3fs where that is harmless.
-
-        Raises:
-            OSError: The store refused; s3fs's translation, with the store's own answer as its cause.
-        """
-        return self._fs.call_s3(method, **words)
+        found = Session().get_credentials()
+        frozen = found.get_frozen_credentials() if found is not None else ()
+        keys = tuple(str(one or "") for one in frozen)
+        fs = S3FileSystem(endpoint_url=self._url, config_kwargs=config, skip_instance_cache=True)
+        return fs, keys
 
     def pull(self, body: Any, count: int) -> bytes:
         """The next bytes of a streamed answer; at its end, none."""
@@ -70,6 +152,11 @@ def etag(sums: Sequence[PartSum], *, multipart: bool = False) -> str:
         return sums[0].md5.hex() if len(sums) == 1 else ""
     joined = hashlib.md5(b"".join(found.md5 for found in sums), usedforsecurity=False).hexdigest()
     return f"{joined}-{len(sums)}"
+
+
+def is_md5(pin: str) -> bool:
+    """Whether an ETag looks like an MD5, of one piece or of parts."""
+    return re.fullmatch(r"[0-9a-f]{32}(-[0-9]+)?", pin) is not None
 
 
 def code_of(error: BaseException) -> str:
