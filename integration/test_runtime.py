@@ -49,7 +49,7 @@ finished()
 """
 # The order in which workers of a loader give their batches is theirs; each row must come once.
 LOADER = """
-import sys, time
+import sys
 from aifa_hpc.runtime import shards
 from aifa_hpc.runtime.torch_data import ShareDataset
 import torch
@@ -62,6 +62,15 @@ for workers in (0, 2):
             assert batch["half"].dtype == torch.float64 and batch["pair"].shape == (len(batch["n"]), 2), batch
             rows += batch["n"].tolist()
     print("workers", workers, sorted(rows) == list(range(600)), flush=True)
+
+share = shards(sys.argv[1], seed=1, rank=0, world=2)
+loader = lambda data: torch.utils.data.DataLoader(data, batch_size=None)
+whole = [n for batch in loader(ShareDataset(share, size=16)) for n in batch["n"].tolist()]
+data = ShareDataset(share, size=16)
+some = iter(loader(data))
+read = [n for _ in range(3) for n in next(some)["n"].tolist()]
+read += [n for batch in loader(ShareDataset(share, size=16, resume=data.state())) for n in batch["n"].tolist()]
+print("resumed", read == whole)
 """
 ARRIVING = """
 import sys
@@ -157,7 +166,7 @@ def test_loaders_of_pytorch(trainer: User) -> None:
     copy(trainer, "data")
     job = submit(trainer, "command", "loader", f"{trainer.folder}/data")
 
-    assert ("COMPLETED", "workers 0 True\nworkers 2 True\n") == end_of(trainer, job)
+    assert ("COMPLETED", "workers 0 True\nworkers 2 True\nresumed True\n") == end_of(trainer, job)
 
 
 def test_training_begins_before_all_is_there(trainer: User) -> None:

@@ -60,7 +60,7 @@ class Batches:
         self._ready: queue.Queue[Any] = queue.Queue(ahead)
         self._stop = threading.Event()
         self._ended = False
-        self._thread = threading.Thread(target=self._work, name="aifa-batches", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="aifa-batches")
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -100,7 +100,8 @@ class Batches:
             self._give(error)
 
     def _give(self, item: Any) -> bool:
-        while not self._stop.is_set():
+        # No daemon: Python stops those at its end where they are, and closing a reader that is left over would wait.
+        while not self._stop.is_set() and threading.main_thread().is_alive():
             try:
                 self._ready.put(item, timeout=_LOOK_SECONDS)
             except queue.Full:

@@ -11,6 +11,7 @@ from aifa_hpc.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from aifa_hpc.runtime.batches import Batches
     from aifa_hpc.runtime.shards import Share
 
 
@@ -42,6 +43,20 @@ class ShareDataset(IterableDataset):  # type: ignore[misc]  # PyTorch has no typ
         self._size = size
         self._convert = convert or tensors
         self._resume = resume
+        self._reading: Batches | None = None
+
+    def state(self) -> dict[str, int | None]:
+        """Where reading is, for a checkpoint and for ``resume``: behind the batch that was given last.
+
+        Raises:
+            InputError: Reading has not begun, or workers do it, whose positions are not known here.
+        """
+        if self._reading is None:
+            raise InputError(
+                "there is no position: reading has not begun in this process.",
+                hint="Use num_workers=0: batches are read ahead by a thread anyway.",
+            )
+        return self._share.state(self._reading)
 
     def __iter__(self) -> Iterator[Any]:
         share = self._share
@@ -54,6 +69,7 @@ class ShareDataset(IterableDataset):  # type: ignore[misc]  # PyTorch has no typ
                 )
             share = share.part(worker.id, worker.num_workers)
         with share.batches(columns=self._columns, size=self._size, resume=self._resume) as batches:
+            self._reading = None if worker is not None else batches
             for batch in batches:
                 yield self._convert(batch)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -87,6 +89,24 @@ def test_a_reader_that_is_left_early_ends_its_thread(folder: Path) -> None:
 
     assert before == threading.active_count()
     assert [] == list(batches)
+
+
+def test_a_program_may_end_amid_reading(folder: Path) -> None:
+    """Readers that nobody closed, one of them inside a generator, do not keep Python from its end."""
+    script = """
+import sys
+from aifa_hpc.runtime import shards
+
+def read():
+    with shards(sys.argv[1]).batches(size=1) as batches:
+        yield from batches
+
+kept, other = read(), shards(sys.argv[1]).batches(size=1)
+print(next(kept).num_rows, next(other).num_rows)
+"""
+    ran = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True, timeout=60)
+
+    assert "1 1\n" == ran.stdout
 
 
 def test_only_what_the_manifest_lists(folder: Path) -> None:
