@@ -250,18 +250,6 @@ def copies() -> tuple[list[Remembered], list[tuple[str, str, Unfinished]]]:
         return ledger.copies(), ledger.all_unfinished()
 
 
-@contextmanager
-def open_place(text: str) -> Iterator[Endpoint]:
-    """The endpoint that a location means, for small files that lie beside data; closed at the end.
-
-    Raises:
-        InputError: It is no location.
-        TransportError: The site cannot be reached.
-    """
-    with _places() as places:
-        yield places.open(places.location(text))
-
-
 class _Places:
     """What a call has opened, closed with its stack; a site is logged in to once."""
 

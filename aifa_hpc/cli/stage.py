@@ -214,6 +214,8 @@ def summary_line(summary: Summary) -> str:
     if summary.bytes_sent:
         rate = summary.bytes_sent / summary.seconds if summary.seconds else 0.0
         parts.append(f"sent {show_size(summary.bytes_sent)} at {show_size(rate)}/s")
+    if summary.bytes_repaired:
+        parts.append(f"{show_size(summary.bytes_repaired)} of it repaired")
     resumed = summary.bytes_reused - summary.bytes_borrowed
     if resumed:
         parts.append(f"resumed from {show_size(resumed)} ({summary.parts_resumed} parts)")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,11 +19,13 @@ from aifa_hpc.lakehouse.rebase import rebased
 from tests.lakehouse.tables import catalog, commit_deletes, data_files, local, position_delete
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pyiceberg.table import Table
 
     from tests.cli.conftest import Aifa
+
+
+README = Path(__file__).parents[2] / "README.md"
+PLACE = "lumi:/scratch/project_465000001"
 
 
 def rows(first: int, count: int) -> pa.Table:
@@ -153,6 +158,32 @@ def test_plans_of_tables_are_pinned(aifa: Aifa, table: Table, tmp_path: Path) ->
 
     assert (0, 0) == (made.code, done.code), made.err + done.err
     assert list(range(600)) == read(tmp_path / "copy")
+
+
+def test_the_page_of_the_readme(
+    aifa: Aifa, table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its commands and its Python as they stand there, with other names of table and place."""
+    page = README.read_text("utf-8").partition("## Tables from a lab")[2].partition("\n## ")[0]
+    (console,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    (python,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for old, new in (("lab.birds.train", "lab.d.t"), ("lab.birds.scores", "lab.d.t"), (PLACE, str(tmp_path))):
+        console, python = console.replace(old, new), python.replace(old, new)
+    for line in console.splitlines():
+        ran = aifa(*shlex.split(line)[2:])
+        assert 0 == ran.code, f"{line}: {ran.err}"
+    few = ds.dataset(tmp_path / "few", format="parquet", exclude_invalid_files=True).to_table()
+    pq.write_table(rows(600, 7), tmp_path / "scores.parquet")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", __import__("pyiceberg.utils.config").utils.config.Config())
+    for _ in range(2):
+        exec(compile(python, "README.md", "exec"), {})
+
+    assert list(range(600)) == read(tmp_path / "birds")
+    assert (["n", "label"], 60) == (few.column_names, few.num_rows)
+    assert "7\n7\n" == capsys.readouterr().out
+    table.refresh()
+    assert 607 == table.scan().count()
 
 
 @pytest.mark.parametrize(
