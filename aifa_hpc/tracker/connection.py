@@ -12,6 +12,7 @@ from aifa_hpc.jobs.check import require_open
 from aifa_hpc.jobs.plan import read_indices
 from aifa_hpc.sites.load import load_site, state_dir
 from aifa_hpc.tracker.adopting import adopt
+from aifa_hpc.tracker.budget import Budget
 from aifa_hpc.tracker.groups import collapse, whole
 from aifa_hpc.tracker.handle import JobHandle
 from aifa_hpc.tracker.outbox import Outbox
@@ -49,7 +50,12 @@ def connect(name: str, *, template: Path | None = None) -> Connection:
     require_open(site)
     store = Store(state_dir() / "jobs.sqlite3")
     try:
-        return Connection(Cluster(site, open_transport(site), template=template), store)
+        transport, spend = open_transport(site), None
+        if site.access.transport in {"openssh", "fabric"}:
+            budget = Budget(store.path, site.name, clock=utc_now, sleep=time.sleep)
+            transport.pace_logins(budget.connection)
+            spend = budget.command
+        return Connection(Cluster(site, transport, template=template, spend=spend), store)
     except BaseException:
         store.close()
         raise

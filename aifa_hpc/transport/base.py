@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Self
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, tail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from aifa_hpc.command import Command, Completed
@@ -73,6 +74,17 @@ class Channel(ABC):
 
 class Transport(ABC):
     """A way to a machine. Safe to use from several threads; closing it twice is harmless."""
+
+    _before_login: Callable[[], None] | None = None
+
+    def pace_logins(self, wait: Callable[[], None]) -> None:
+        """Has a function called before each new connection, which may wait: sites block who connects too often."""
+        self._before_login = wait
+
+    def _await_login(self) -> None:
+        """To be called before each new connection."""
+        if self._before_login is not None:
+            self._before_login()
 
     @abstractmethod
     def run(self, command: Command) -> Completed:

@@ -47,6 +47,11 @@ class FailoverTransport(Transport):
         """Starts it on one of them."""
         return self._on_a_node(lambda node: node.open(command))
 
+    def pace_logins(self, wait: Callable[[], None]) -> None:
+        """As many connections to all of them together: the firewall before them is one."""
+        for node in self._nodes.values():
+            node.pace_logins(wait)
+
     def close(self) -> None:
         """Lets go of all connections."""
         for node in self._nodes.values():
