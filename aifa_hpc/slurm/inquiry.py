@@ -161,7 +161,7 @@ done
 echo "aifa: done"
 """
 )
-"""``$1`` id, ``$2`` sacct's columns, ``$3`` start of its window, ``$4`` bytes of each log, ``$5`` the job's folder, or its log.
+"""``$1`` id, ``$2`` sacct's columns, ``$3`` start of its window, ``$4`` bytes of each log, ``$5`` job's folder, or log.
 
 Lines of a log have a bar in front, so that nothing a job prints looks like ours. Of an array the logs of three tasks
 that failed are shown, of ranks the logs that speak of an error.
