@@ -49,16 +49,16 @@ _NATIVE = {
     "rsync": "rsync",
     "unshare": "util-linux",
 }
-# For tests of pages; clusters boot without it.
-_BROWSER = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+# A browser and a terminal, for tests of what is looked at; clusters boot without them.
+_FACES = {"chromium": "chromium", "chromedriver": "chromium-driver", "tmux": "tmux"}
 _ENGINE = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}
 
 __all__ = ["SITES", "Cluster", "Connection", "clusters_dir", "main", "missing"]
 
 
-def missing(ways: set[How], *, browser: bool = False) -> list[str]:
-    """Debian packages that this machine lacks for clusters in these places, and for the tests that use a browser."""
-    wanted = _ALWAYS | (_BROWSER if browser else {})
+def missing(ways: set[How], *, faces: bool = False) -> list[str]:
+    """Debian packages that this machine lacks for clusters in these places, and for tests of faces."""
+    wanted = _ALWAYS | (_FACES if faces else {})
     if "native" in ways:
         wanted |= _NATIVE
     if "container" in ways and find_engine() is None:
@@ -71,14 +71,14 @@ def needs(ways: set[How], *, install: bool) -> int:
     """Says what is missing, and installs it where that can be done; 0 when nothing is missing any more."""
     if "native" in ways and os.geteuid() != 0:
         print("native clusters need root; without it use --how container")
-    packages = missing(ways, browser=True)
+    packages = missing(ways, faces=True)
     if not packages:
         print("nothing is missing")
         return 0
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if not install or os.geteuid() != 0 or shutil.which("apt-get") is None:
         print("missing; as root on Debian 12: " + " ".join(command))
-        return 1 if missing(ways) else 0  # the tests that use a browser are skipped without one
+        return 1 if missing(ways) else 0  # the tests that use a browser or a terminal are skipped without
     policy = Path("/usr/sbin/policy-rc.d")
     ours = not policy.exists()
     if ours:  # packages start their daemons when they are installed; the clusters start their own
@@ -91,7 +91,7 @@ def needs(ways: set[How], *, install: bool) -> int:
         if ours:
             policy.unlink()
     print("installed: " + " ".join(packages))
-    left = missing(ways, browser=True)
+    left = missing(ways, faces=True)
     if left:
         print("still missing: " + " ".join(left))
     return 1 if left else 0

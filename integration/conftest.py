@@ -6,6 +6,7 @@ some.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -29,6 +30,8 @@ SHAPES = {
     "jupiter": {"partition": "booster", "gpus_per_node": 4},
     "lumi": {"partition": "standard-g", "gpus_per_node": 8},
 }
+ON = {"lumi": "openssh", "jupiter": "fabric"}
+"""How a user of both reaches each."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,18 @@ def make_user(home: Path, machine: str, transport: str, **settings: Any) -> User
     return User(home, name, machine, json.loads((base / machine / "connect.json").read_text()))
 
 
+def submit(user: User, site: str, *command: str, more: str = "", **resources: Any) -> dict[str, Any]:
+    """Submits a job to one of the user's sites; ``more`` goes below the job file."""
+    there = dataclasses.replace(user, machine=site.partition("-")[0])
+    path = there.job(*command, **resources)
+    with Path(path).open("a") as file:
+        file.write(more)
+    ran = user.aifa("submit", path, "--site", site, "--json")
+    assert 0 == ran.code, ran.err
+    found: dict[str, Any] = ran.json
+    return found
+
+
 @pytest.fixture(scope="session")
 def clusters() -> Iterator[None]:
     """The test clusters, up."""
@@ -112,3 +127,13 @@ def user(request: pytest.FixtureRequest, clusters: None, tmp_path: Path) -> User
     if transport == "openssh":
         assert 0 == (ran := user.aifa("login", user.site)).code, ran.err
     return user
+
+
+@pytest.fixture
+def both(clusters: None, tmp_path: Path) -> User:
+    """A user with a site on each cluster, one over each SSH transport."""
+    users = [make_user(tmp_path / name, name, kind, mfa=False) for name, kind in ON.items()]
+    text = "".join((user.home / "config" / "sites.toml").read_text() for user in users)
+    for user in users:
+        (user.home / "config" / "sites.toml").write_text(text)
+    return users[0]

@@ -10,20 +10,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from integration.conftest import SHAPES, User, make_user
+from integration.conftest import ON, SHAPES, User, make_user, submit
 from tests.tracker.receiving import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.cluster
 
-ON = {"lumi": "openssh", "jupiter": "fabric"}
 SECONDS = 60.0
 PRELUDE = """
 import asyncio, json, sys
@@ -46,16 +45,6 @@ sites = sys.argv[2:]
 """
 
 
-@pytest.fixture
-def both(clusters: None, tmp_path: Path) -> User:
-    """A user with a site on each cluster, one over each SSH transport."""
-    users = [make_user(tmp_path / name, name, kind, mfa=False) for name, kind in ON.items()]
-    text = "".join((user.home / "config" / "sites.toml").read_text() for user in users)
-    for user in users:
-        (user.home / "config" / "sites.toml").write_text(text)
-    return users[0]
-
-
 def python(user: User, script: str) -> dict[str, Any]:
     """What a user's script prints as JSON."""
     words = [
@@ -68,18 +57,6 @@ def python(user: User, script: str) -> dict[str, Any]:
     ran = subprocess.run(words, env=user.env, cwd=user.home, capture_output=True, text=True, timeout=180, check=False)
     assert 0 == ran.returncode, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return found
-
-
-def submit(user: User, site: str, *command: str, more: str = "", **resources: Any) -> dict[str, Any]:
-    """Submits a job to one of the user's sites."""
-    there = dataclasses.replace(user, machine=site.partition("-")[0])
-    path = there.job(*command, **resources)
-    with Path(path).open("a") as file:
-        file.write(more)
-    ran = user.aifa("submit", path, "--site", site, "--json")
-    assert 0 == ran.code, ran.err
-    found: dict[str, Any] = ran.json
     return found
 
 

@@ -57,13 +57,13 @@ Screen { layout: vertical; }
 #head { height: 1; text-style: bold; }
 #sites, #transfers { height: auto; }
 #jobs { height: 1fr; min-height: 4; scrollbar-size-vertical: 1; }
-#detail { height: 1; text-style: bold; margin-top: 1; }
+#detail { height: auto; max-height: 2; text-style: bold; margin-top: 1; }
 #tail { height: 1fr; }
 #log { height: 1fr; }
 Sure { align: center middle; }
 #sure { width: 50; height: auto; border: round ansi_red; padding: 0 1; }
 #keys { margin-top: 1; text-style: bold; }
-DataTable > .datatable--header { text-style: dim; }
+DataTable > .datatable--header { background: ansi_default; color: ansi_default; text-style: dim; }
 DataTable > .datatable--cursor { text-style: reverse; }
 """
 
@@ -279,7 +279,7 @@ class Watch(App[None]):
         now, width = self._clock(), self.size.width
         counts = head(self._jobs_known) if self._jobs_known is not None else "reading"
         clock = f"{now.astimezone():%H:%M:%S}"
-        left = fit(f"aifa watch  {counts}  ({self._scope})", width - len(clock) - 1)
+        left = fit(f"aifa watch: {counts}; {self._scope} jobs are shown", width - len(clock) - 1)
         self.query_one("#head", Static).update(f"{left:<{width - len(clock)}}{clock}")
         # The ones that are away first: they must not be cut off.
         states = sorted(self._sites.values(), key=lambda state: (not state.trouble, state.name))
@@ -330,9 +330,9 @@ class Watch(App[None]):
         one, width = self._job(), self.size.width
         told = self._tail_told
         if one is None:
-            empty = "no jobs are on; a shows all" if self._scope == "active" else "no jobs; aifa submit makes one"
+            empty = "no jobs are active; a shows all" if self._scope == "active" else "no jobs; aifa submit makes one"
             told = "" if self._jobs_known is None else empty
-        self.query_one("#detail", Static).update("" if one is None else fit(detail(one, self._clock()), width))
+        self.query_one("#detail", Static).update("" if one is None else fit(detail(one, self._clock()), 2 * width - 12))
         tail = self.query_one("#tail", Static)
         mine = one is not None and self._looking is not None and self._looking.token == one.row.token
         lines = log_lines(self._tail_text)[-max(1, tail.size.height) :] if mine else []

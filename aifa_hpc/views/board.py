@@ -28,6 +28,8 @@ _LATE = 0.9
 """Share of the walltime after which a bar warns."""
 
 _MOST_TRANSFERS = 4
+_STALE_SECONDS = 86400.0
+"""After this a copy that stopped is shown no more: `aifa stage status` has it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,8 +108,9 @@ def columns(width: int, jobs: Sequence[Watched]) -> list[Column]:
     late: list[Column] = []
     if width >= 72:  # noqa: PLR2004 - as above
         fixed.append(Column(title="SITE", width=min(sites, 12)))
-    for title, size, least in (("RUN", 3, 100), ("NODES", 18, 120), ("UNITS", 16, 140), ("ACCOUNT", 20, 160)):
-        if width >= least:
+    again = any(one.runs > 1 for one in jobs)
+    for title, size, least in (("RUN", 3, 96), ("NODES", 18, 116), ("UNITS", 16, 136), ("ACCOUNT", 20, 156)):
+        if width >= least and (title != "RUN" or again):
             late.append(Column(title=title, width=size))
     taken = sum(column.width + 1 for column in (*fixed, *late)) + name + 1
     progress = Column(title="PROGRESS", width=max(20, width - taken - 1))
@@ -167,7 +170,7 @@ def site_line(site: SiteState, now: datetime.datetime) -> Cell:
     if site.trouble:
         again = "" if site.again is None else f"; asked again in {duration(max(0, (site.again - now).total_seconds()))}"
         return Cell(text=f"{site.name} is away: {_sentence(site.trouble)}{again}", tone="bad")
-    on = f"{count(site.jobs, 'job')} on" if site.jobs else "no jobs on"
+    on = count(site.jobs, "active job") if site.jobs else "no active jobs"
     if site.answered is None:
         return Cell(text=f"{site.name}: {on}", tone="wait")
     ago = duration(max(0.0, (now - site.answered).total_seconds()))
@@ -175,13 +178,13 @@ def site_line(site: SiteState, now: datetime.datetime) -> Cell:
 
 
 def transfer_lines(transfers: Iterable[Remembered], now: float) -> list[Cell]:
-    """Copies that run, and those that stopped before they were complete; the newest first.
+    """Copies that run, and those of the last day that stopped before they were complete; the newest first.
 
     Args:
         transfers: The last copy to each place, the newest first.
         now: Seconds since 1970.
     """
-    found = [one for one in transfers if one.pid or one.ended is None or one.problem]
+    found = [one for one in transfers if one.pid or (_stopped(one) and now - (one.ended or one.begun) < _STALE_SECONDS)]
     lines = [_transfer(one, now) for one in found[:_MOST_TRANSFERS]]
     if len(found) > _MOST_TRANSFERS:
         lines.append(Cell(text=f"and {count(len(found) - _MOST_TRANSFERS, 'more copy').replace('copys', 'copies')}"))
@@ -234,13 +237,19 @@ def _units(row: Row, now: datetime.datetime) -> str:
 
 def _transfer(one: Remembered, now: float) -> Cell:
     size = f"{count(one.files, 'file')}, {show_size(one.bytes)}" if one.files else "looking"
-    what = f"{one.source} → {one.destination}  {size}"
+    what = f"{one.source} → {one.destination}, {size}"
     if one.pid:
         return Cell(text=f"copying for {duration(now - one.begun)}: {what}", tone="run")
     why = _sentence(one.problem) if one.problem else "its process is gone"
     return Cell(text=f"stopped: {what}; {why}", tone="late")
 
 
+def _stopped(one: Remembered) -> bool:
+    return one.ended is None or bool(one.problem)
+
+
 def _sentence(text: str) -> str:
-    """The first line of a message, without its final stop."""
-    return (text.strip().splitlines() or [""])[0].rstrip(" .")
+    """The first line of a message, without its final stop; where it announces a list, the list's first line too."""
+    lines = [line.strip(" -") for line in text.strip().splitlines()] or [""]
+    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return first.rstrip(" .")

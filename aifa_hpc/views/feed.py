@@ -181,6 +181,7 @@ class SiteFeed:
         self._state = SiteState(name=name)
         self._failures = 0
         self._not_before = 0.0
+        self._troubled: datetime.datetime | None = None
         self._reading: _Reading | None = None
 
     def stop(self) -> None:
@@ -231,10 +232,12 @@ class SiteFeed:
 
     def _poll(self, connection: Connection) -> None:
         asked = connection.poll()
-        state = replace(self._state, jobs=len(connection.jobs(active=True)))
-        if asked:  # else it is not its turn, or somebody else has just asked: nothing is known of the site itself
-            self._failures = 0
-            state = replace(state, answered=utc_now(), trouble="", again=None)
+        # Where it is not our turn, another process may have asked: its answer is ours.
+        answered = connection.store.answers().get(self.name)
+        state = replace(self._state, jobs=len(connection.jobs(active=True)), answered=answered)
+        if asked or (answered is not None and self._troubled is not None and answered > self._troubled):
+            self._failures, self._troubled = 0, None
+            state = replace(state, trouble="", again=None)
         self._say(state)
 
     def _read(self, connection: Connection) -> None:
@@ -258,7 +261,8 @@ class SiteFeed:
         self._failures += 1
         seconds = outage_seconds(self._failures)
         self._not_before = time.monotonic() + seconds
-        again = utc_now() + datetime.timedelta(seconds=seconds)
+        self._troubled = utc_now()
+        again = self._troubled + datetime.timedelta(seconds=seconds)
         self._say(replace(self._state, trouble=str(error), again=again))
         if self._look is not None:
             self._tell(LogText(look=self._look, told=str(error)))

@@ -210,7 +210,7 @@ def test_sites_and_transfers_have_their_lines() -> None:
 
     async def play(app: Watch, fed: Fed, pilot: Pilot[None]) -> None:
         shown = screen(app)
-        assert shown.index("lumi is away: No route") < shown.index("jupiter: 1 job on")
+        assert shown.index("lumi is away: No route") < shown.index("jupiter: 1 active job")
         assert "copying for 1 min: shards/ → lumi:/x" in shown
         fed.tell(Jobs(jobs=JOBS, transfers=()))
         await settled(pilot, lambda: not app.query_one("#transfers", Static).display)
@@ -230,7 +230,7 @@ def test_no_jobs_say_what_to_do() -> None:
     """Neither a crash nor an empty screen."""
 
     async def play(app: Watch, fed: Fed, pilot: Pilot[None]) -> None:
-        assert "no jobs are on; a shows all" in screen(app)
+        assert "no jobs are active; a shows all" in screen(app)
         await pilot.press("c", "l", "j", "k", "enter", "a")
         await pilot.pause()
         assert "no jobs; aifa submit makes one" in screen(app)

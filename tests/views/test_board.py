@@ -52,7 +52,7 @@ def test_lines_are_never_wider_than_the_terminal(width: int, name: str, state: s
     [
         (60, ["STATE", "JOB", "NAME", "PROGRESS"]),
         (80, ["STATE", "JOB", "NAME", "SITE", "PROGRESS"]),
-        (200, ["STATE", "JOB", "NAME", "SITE", "PROGRESS", "RUN", "NODES", "UNITS", "ACCOUNT"]),
+        (200, ["STATE", "JOB", "NAME", "SITE", "PROGRESS", "NODES", "UNITS", "ACCOUNT"]),
     ],
 )
 def test_more_room_has_more_columns(width: int, expected: list[str]) -> None:
@@ -103,8 +103,11 @@ def test_progress_tells_what_there_is_to_tell(changes: dict[str, Any], expected:
 
 
 def test_further_runs_are_counted() -> None:
-    """One run needs no number."""
-    assert ["", "3"] == [line(replace(RUNNING, runs=runs), 120)["RUN"] for runs in (1, 3)]
+    """One run needs no number, and where no job has several there is no column."""
+    layout = columns(119, [RUNNING, replace(RUNNING, runs=3)])
+    place = [column.title for column in layout].index("RUN")
+    assert ["", "3"] == [cells(replace(RUNNING, runs=runs), layout, at(30))[place].text for runs in (1, 3)]
+    assert "RUN" not in line(RUNNING, 119)
     assert "run 3" in detail(replace(RUNNING, runs=3), at(30))
 
 
@@ -131,24 +134,27 @@ def test_a_site_that_is_away_says_so() -> None:
         site_line(away, at(0)).tone,
     )
     there = replace(away, trouble="", again=None)
-    assert "lumi: 2 jobs on, answered 2 min ago" == site_line(there, at(2)).text
-    assert "lumi: no jobs on" == site_line(SiteState(name="lumi"), at(2)).text
+    assert "lumi: 2 active jobs, answered 2 min ago" == site_line(there, at(2)).text
+    assert "lumi: no active jobs" == site_line(SiteState(name="lumi"), at(2)).text
 
 
 def test_transfers_that_run_or_stopped_are_shown() -> None:
-    """One that is complete is not; one whose process is gone is."""
+    """One that is complete is not, nor one of days ago; one whose process is gone is."""
     now = at(0).timestamp()
     base = Remembered(place="p", source="shards/", destination="lumi:/x", begun=now - 90, files=2, bytes=2048)
     transfers = [
         replace(base, pid=7),
         replace(base, ended=now, problem="the disk is full.\nmore"),
+        replace(base, ended=now, problem="it cannot work:\n  - key = 1: too small.\nmore"),
         base,
+        replace(base, begun=now - 90000),
         replace(base, ended=now),
     ]
     assert [
-        "copying for 2 min: shards/ → lumi:/x  2 files, 2 KiB",
-        "stopped: shards/ → lumi:/x  2 files, 2 KiB; the disk is full",
-        "stopped: shards/ → lumi:/x  2 files, 2 KiB; its process is gone",
+        "copying for 2 min: shards/ → lumi:/x, 2 files, 2 KiB",
+        "stopped: shards/ → lumi:/x, 2 files, 2 KiB; the disk is full",
+        "stopped: shards/ → lumi:/x, 2 files, 2 KiB; it cannot work: key = 1: too small",
+        "stopped: shards/ → lumi:/x, 2 files, 2 KiB; its process is gone",
     ] == [cell.text for cell in transfer_lines(transfers, now)]
     assert "and 3 more copies" == transfer_lines([replace(base, pid=7)] * 7, now)[-1].text
 
