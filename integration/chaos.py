@@ -156,6 +156,14 @@ class Victim:
                 assert time.monotonic() < deadline, states
                 time.sleep(0.2)
 
+    def follow_for(self, seconds: float) -> None:
+        """Asks for that time, whatever becomes of the jobs."""
+        with self.connection(self.transport()) as connection:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                connection.poll()
+                time.sleep(0.2)
+
     def rows(self) -> list[Row]:
         """What the user's store remembers."""
         store = self.store()
