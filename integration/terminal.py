@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -69,7 +70,8 @@ def open_terminal(
     """
     if shutil.which("tmux") is None:
         pytest.skip("no tmux here: `python -m integration.cluster needs --install` installs it on Debian")
-    terminal = Terminal(home / "tmux")
+    # A server that ends still holds its socket for a moment.
+    terminal = Terminal(home / f"tmux-{secrets.token_hex(3)}")
     shape = ("-x", str(width), "-y", str(height))
     ours = [word for key in ("AIFA_STATE_DIR", "AIFA_CONFIG_DIR") for word in ("-e", f"{key}={env[key]}")]
     command = ["sh", "-c", '"$@"; echo "left with $?"; exec cat', "sh", *program]
