@@ -103,7 +103,8 @@ END
     printf '%s\\n' "$id" > "./$token/receipt"
     tell "$number" "receipt $id"
   elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } ||
-    grep -E -q 'timed out|Zero Bytes|Unexpected message|(send|receive|shutdown) failure' "$batch/said"; then
+    grep -E -q 'timed out|Zero Bytes|Unexpected message|reset by peer|(send|receive|shutdown) failure' \
+      "$batch/said"; then
     tell "$number" "doubt $code"
     sed "s/^/aifa: words $number /" "$batch/said"
   elif [ -n "$queue" ] && grep -E -q '(Max|Grp)Submit[A-Za-z]*Limit' "$batch/said"; then
@@ -127,9 +128,9 @@ Standard input: a line ``TOKEN LINES`` for each job, an empty line, and the scri
 copies that nobody else writes to, because the same token may be on its way twice.
 
 Only a refusal that came back counts as one: where sbatch was killed or lost the controller while it spoke with it (the
-words are those of Slurm's slurm_errno.c), a job may exist. The user's own umask holds for sbatch, which hands it on to
-the job. ``#PBS`` lines are ignored because sbatch obeys them in any line of a script, also inside quotes. Programs are
-few on the way of a job: each costs a fifth of an sbatch.
+words are those of Slurm's slurm_errno.c and of ECONNRESET), a job may exist. The user's own umask holds for sbatch,
+which hands it on to the job. ``#PBS`` lines are ignored because sbatch obeys them in any line of a script, also inside
+quotes. Programs are few on the way of a job: each costs a fifth of an sbatch.
 """
 
 _LOOK = (

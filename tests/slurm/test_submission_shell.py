@@ -100,10 +100,11 @@ def test_no_sbatch_is_a_refusal(machine: Machine) -> None:
     [
         "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1",
         "echo 'sbatch: error: Unable to contact slurm controller (receive failure)' >&2; exit 1",
+        "echo 'sbatch: error: Batch job submission failed: Connection reset by peer' >&2; exit 1",
         "kill -9 $$",
         "exit 0",
     ],
-    ids=["timed out", "receive failure", "killed", "no id"],
+    ids=["timed out", "receive failure", "reset", "killed", "no id"],
 )
 def test_a_lost_controller_leaves_doubt_that_the_queue_settles(machine: Machine, script: str) -> None:
     """Where sbatch does not know itself, the queue is asked by name; without a trace it stays unknown."""
