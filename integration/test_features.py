@@ -237,7 +237,7 @@ def test_a_chain_goes_on_after_a_link_that_failed_and_is_cancelled_whole(user: U
     )
     job = submit(user, path)
     until(lambda: "link 1" in user.aifa("logs", job["id"]).out)
-    assert "RUNNING" == found(user, job["id"])["state"]
+    until(lambda: found(user, job["id"])["state"] == "RUNNING")
     user.aifa("cancel", job["id"])
     until(lambda: found(user, job["id"])["state"] == "CANCELLED")
     assert "" == user.ssh(f"squeue -h -t PD,R -n {job['name']}.{job['token']}").strip()
