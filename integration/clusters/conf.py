@@ -119,8 +119,9 @@ def slurm_conf(site: Site, layout: Layout, shape: Shape) -> str:
         f"ClusterName={site.scheduler.cluster_name}",
         f"SlurmctldHost={host}(127.0.0.1)",
         f"SlurmctldPort={layout.port + 2}",
-        # Programs of jobs listen at ports that their ids say, and all clusters here are one machine.
-        f"FirstJobId={layout.port % 10000 + 1}",
+        # Programs of jobs listen at 10000 + id % 10000, and all clusters here are one machine: far from each other's
+        # jobs, and from the daemons' own ports.
+        f"FirstJobId={(layout.port + 5000) % 10000 + 1}",
         "SlurmUser=slurm",
         "AuthType=auth/munge",
         "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny",
