@@ -236,10 +236,6 @@ class Some(Source):
         """As the source it is of."""
         return self._inner.stat(paths)
 
-    def state(self, path: str) -> Found | None:
-        """As the source it is of."""
-        return self._inner.stat([path])[0]
-
     def sums(self, wanted: Iterable[tuple[str, Sequence[Part]]], *, md5: bool = False) -> Iterator[list[PartSum]]:
         """As the source it is of."""
         return self._inner.sums(wanted, md5=md5)

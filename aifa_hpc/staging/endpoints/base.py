@@ -17,12 +17,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aifa_hpc.staging.geometry import Limits
+from aifa_hpc.staging.model import Part, partial_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
-    from aifa_hpc.staging.model import Found, Kind, Loan, Part, Partial, PartSum, Target
+    from aifa_hpc.staging.model import Found, Kind, Loan, Partial, PartSum, Target
 
 
 class Reading(ABC):
@@ -180,18 +181,23 @@ class Endpoint(ABC):
             TransferError: A file cannot be read.
         """
 
-    @abstractmethod
     def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
-        """What a partial file holds, for the given parts of it."""
+        """What a partial file holds, for the given parts of it; a file like others, where uploads have no ids."""
+        [found] = self.sums([(partial_path(partial.path, partial.token), parts)])
+        return found
 
     def matches(self, found: Found, sums: Sequence[PartSum]) -> bool:
         """Whether a published file is made of these parts; asked only where parts are proven by MD5."""
         # Not abstract: most places have SHA-256 and nothing to answer. Asked all the same, it is the engine's mistake.
         raise NotImplementedError(f"{self} compares {found.path!r} ({len(sums)} parts) by SHA-256")
 
-    @abstractmethod
     def read_bytes(self, path: str) -> bytes | None:
         """A small file, or ``None``."""
+        found = self.stat([path])[0]
+        if found is None or found.size < 0:
+            return None
+        with self.lane() as lane:
+            return b"".join(bytes(view) for view in lane.read(path, Part(index=0, offset=0, length=found.size)))
 
     @abstractmethod
     def partials(self, folders: Sequence[str]) -> list[Partial]:

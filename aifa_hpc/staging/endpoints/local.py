@@ -92,19 +92,6 @@ class LocalEndpoint(Endpoint):
                 sums = list(self._files.sums(raw(path), spans, md5))
             yield [PartSum(blocks=tuple(map(bytes.fromhex, blocks)), md5=bytes.fromhex(md5)) for blocks, md5 in sums]
 
-    def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
-        """What a partial file holds."""
-        [found] = self.sums([(partial_path(partial.path, partial.token), parts)])
-        return found
-
-    def read_bytes(self, path: str) -> bytes | None:
-        """A small file."""
-        found = self.stat([path])[0]
-        if found is None or found.size < 0:
-            return None
-        with self._told("read", path):
-            return b"".join(bytes(view) for view in self._files.read(raw(path), 0, found.size))
-
     def partials(self, folders: Sequence[str]) -> list[Partial]:
         """Partial files in these folders."""
         with self._told("list partial files in", folders[0] if folders else ""):

@@ -86,19 +86,6 @@ class PlainEndpoint(Endpoint):
                 found = [self.hash(tools, path, part, row[1], md5=md5) for part in parts]
             yield found
 
-    def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
-        """What a partial file holds."""
-        [found] = self.sums([(partial_path(partial.path, partial.token), parts)])
-        return found
-
-    def read_bytes(self, path: str) -> bytes | None:
-        """A small file."""
-        found = self.stat([path])[0]
-        if found is None or found.size < 0:
-            return None
-        with self._using("read", path) as tools:
-            return b"".join(tools.read(self.full(path), 0, found.size))
-
     def partials(self, folders: Sequence[str]) -> list[Partial]:
         """Partial files in these folders."""
         found = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from aifa_hpc.errors import InputError
@@ -19,10 +18,6 @@ class Source(Endpoint):
 
     writable: ClassVar[bool] = False
 
-    @abstractmethod
-    def state(self, path: str) -> Found | None:
-        """What is at a path."""
-
     def sums(self, wanted: Iterable[tuple[str, Sequence[Part]]], *, md5: bool = False) -> Iterator[list[PartSum]]:
         """Reads them: nobody hashes for us there."""
         with self.lane() as lane:
@@ -35,14 +30,6 @@ class Source(Endpoint):
                     blocks, digest = hasher.finish()
                     sums.append(PartSum(blocks=tuple(map(bytes.fromhex, blocks)), md5=bytes.fromhex(digest)))
                 yield sums
-
-    def read_bytes(self, path: str) -> bytes | None:
-        """A small file."""
-        found = self.state(path)
-        if found is None or found.size < 0:
-            return None
-        with self.lane() as lane:
-            return b"".join(bytes(view) for view in lane.read(path, Part(index=0, offset=0, length=found.size)))
 
     def partials(self, folders: Sequence[str]) -> list[Partial]:
         """None: nothing is ever written here."""

@@ -127,19 +127,6 @@ class SSHEndpoint(Endpoint):
         if batch:
             yield from self._sums(batch, md5=md5)
 
-    def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
-        """What a partial file holds."""
-        [found] = self.sums([(partial_path(partial.path, partial.token), parts)])
-        return found
-
-    def read_bytes(self, path: str) -> bytes | None:
-        """A small file."""
-        found = self.stat([path])[0]
-        if found is None or found.size < 0:
-            return None
-        with self.lane() as lane:
-            return b"".join(bytes(view) for view in lane.read(path, Part(index=0, offset=0, length=found.size)))
-
     def partials(self, folders: Sequence[str]) -> list[Partial]:
         """Partial files in these folders."""
         with self._remote() as remote:
