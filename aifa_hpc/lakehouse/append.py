@@ -84,6 +84,8 @@ def append(
         )
     if not token:
         raise InputError(f"an append to {name} needs a token that is not empty.")
+    # pyiceberg raises NotImplementedError for tables that it does not write (V3, some transforms of partitions): no
+    # repetition helps, and nothing was appended.
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_not_exception_type((InputError, NotImplementedError)),
         stop=tenacity.stop_after_attempt(attempts),

@@ -91,7 +91,8 @@ class TableSource(Source):
         return "folder"
 
     def split(self) -> tuple[Endpoint, str]:
-        """Refused: it is never a file."""
+        """Never asked: only what :meth:`kind` calls a file is split."""
+        # Abstract above, so it must be here. Asked all the same, it is the engine's mistake.
         raise NotImplementedError(f"{self} is several files")
 
     def scan(self) -> Iterator[Found]:

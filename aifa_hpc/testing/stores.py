@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 import uuid
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -36,7 +37,7 @@ _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), str(Path(sys.execut
 _KEY, _SECRET = "aifa-test", "aifa-test-secret"
 
 
-class ObjectStore:
+class ObjectStore(ABC):
     """A server that speaks S3; :meth:`started` makes one.
 
     Attributes:
@@ -88,13 +89,13 @@ class ObjectStore:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    @abstractmethod
     def start(self) -> None:
         """Starts it, the first time or after :meth:`stop`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """Ends what answers requests, at once; what is stored stays."""
-        raise NotImplementedError
 
     def end(self) -> None:
         """Ends everything of it."""

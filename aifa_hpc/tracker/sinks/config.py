@@ -57,7 +57,8 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         yield from ()
 
     def sink(self, name: str) -> Sink:
-        """The sink that it describes."""
+        """The sink that it describes; each kind of table has its own."""
+        # Not abstract: the metaclass of msgspec's structs is not that of ABC. Only the kinds below are ever made.
         raise NotImplementedError
 
 
