@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 HINT = "version-hint.text"
 
 _DATA, _POSITIONS, _EQUALITY = 0, 1, 2  # data_file.content
-_GONE = 2  # status of an entry that says what a commit removed
+GONE = 2
+"""Status of a manifest's entry that says what a commit removed."""
+
 _DELETES = 1  # content of a manifest
 _PATH_FIELD = 2147483546  # reserved field id of `file_path` in position deletes
 _VERSIONS = (1, 2, 3)
@@ -182,7 +184,7 @@ class _Relocation:
             return listed | self._listed(listed, name, self._have[name], None)
         file = read_avro(self._read(location), location)
         deletes = (listed.get("content") or _DATA) == _DELETES
-        alive = [entry for entry in file.records if entry["status"] != _GONE]
+        alive = [entry for entry in file.records if entry["status"] != GONE]
         moved = [one for one in (self._delete(e) if deletes else self._data(e) for e in alive) if one is not None]
         if not moved:
             return None
@@ -195,13 +197,13 @@ class _Relocation:
     ) -> dict[str, Any]:
         """What the manifest list says of a manifest; its counts stay where its entries are not known."""
         changed: dict[str, Any] = {"manifest_path": f"{self._root}/{name}", "manifest_length": length}
-        for kind, status in (("existing", 0), ("added", 1), ("deleted", _GONE)):
+        for kind, status in (("existing", 0), ("added", 1), ("deleted", GONE)):
             own = [entry for entry in moved or () if entry["status"] == status]
             counts = {"files": len(own), "rows": sum(entry["data_file"]["record_count"] for entry in own)}
             for unit, count in counts.items():
                 # V1 lists may call them added_data_files_count.
                 for key in (f"{kind}_{unit}_count", f"{kind}_data_{unit}_count"):
-                    if key in listed and (moved is not None or status == _GONE):
+                    if key in listed and (moved is not None or status == GONE):
                         changed[key] = count
         return changed
 

@@ -79,7 +79,7 @@ def _pushdown(wanted: Wanted, pinned: Pinned, text: str, *, base: Path, told: Ca
     uuid = str(pinned.table.metadata.table_uuid)
     question = [uuid, pinned.snapshot_id, wanted.where, *wanted.columns]
     folder = spool(base, question)
-    files = rewrite(inputs, rows.schema, rows.batches, folder, about=_about(text), told=told)
+    files = rewrite(inputs, rows.schema, rows.batches, folder, about={"source": text}, told=told)
     snapshot = pinned.table.snapshot_by_id(pinned.snapshot_id)
     time_ns = snapshot.timestamp_ms * 10**6 if snapshot is not None else 0
     return _made(text, f"iceberg:{uuid}/{folder.name}", files, time_ns)
@@ -111,7 +111,7 @@ def _open_parquet(
         schema,
         lambda one: found.read(one, schema.names, expression),
         folder,
-        about=_about(text),
+        about={"source": text},
         told=told,
     )
     inner.close()
@@ -124,10 +124,6 @@ def _made(text: str, identity: str, files: list[Path], time_ns: int) -> TableSou
         time = time_ns or file.stat().st_mtime_ns
         items[file.name] = made_item(file.name, file, time)
     return TableSource(text=text, identity=identity, items=items)
-
-
-def _about(text: str) -> dict[str, str]:
-    return {"source": text}
 
 
 def _report(text: str, selection: Selection, *, wanted: int | None = None) -> str:

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.lakehouse.avro import read_avro
-from aifa_hpc.lakehouse.relocate import find_snapshot
+from aifa_hpc.lakehouse.relocate import GONE, find_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_GONE = 2  # status of an entry that says what a commit removed
 
 
 def verbatim(metadata: dict[str, Any], snapshot_id: int, location: str, read: Callable[[str], bytes]) -> dict[str, int]:
@@ -33,7 +31,7 @@ def verbatim(metadata: dict[str, Any], snapshot_id: int, location: str, read: Ca
         manifest = entry["manifest_path"]
         found[manifest] = entry["manifest_length"]
         for one in read_avro(read(manifest), manifest).records:
-            if one["status"] != _GONE:
+            if one["status"] != GONE:
                 found[one["data_file"]["file_path"]] = one["data_file"]["file_size_in_bytes"]
     found[listing] = len(listed)
     found[location] = len(read(location))
