@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import types
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -116,10 +117,21 @@ def _walk_table(value: dict[str, object], kind: type[msgspec.Struct], prefix: st
         if name in fields:
             yield from _walk(item, fields[name].type, prefix + name)
         else:
-            yield unknown_key(prefix + name, item, fields)
+            # Right, in the wrong table: that is where it belongs, however like another key here it looks.
+            tables = [table for table, field in fields.items() if name in _keys(field.type)]
+            problem = unknown_key(prefix + name, item, fields)
+            yield replace(problem, nearest=f"{prefix}{tables[0]}.{name}") if tables else problem
     for name, field in fields.items():
         if field.required and name not in value:
             yield Problem(key=prefix + name, value="", rule="is required and missing")
+
+
+def _keys(kind: Any) -> set[str]:
+    """The keys of a table; none of what is no table."""
+    for part in (kind, *get_args(kind)):
+        if isinstance(part, type) and issubclass(part, msgspec.Struct):
+            return {field.name for field in msgspec.structs.fields(part)}
+    return set()
 
 
 def _walk_leaf(value: object, kind: Any, key: str) -> Iterator[Problem]:

@@ -106,6 +106,12 @@ def test_everything_wrong_is_said_at_once() -> None:
     }
 
 
+def test_a_key_in_the_wrong_table_is_sent_to_its_own() -> None:
+    """Where it belongs is said, and not what it looks like."""
+    found = problems_of('account = "project_465000001"\nkind = "srun"\n' + TOML)
+    assert {"account": "resources.account", "kind": "launch.kind"} == {key: near for key, (_, near) in found.items()}
+
+
 def test_every_bad_value_is_said_at_once() -> None:
     """Values of the right type that no job may have, over all tables."""
     found = problems_of(
