@@ -79,12 +79,14 @@ class Rows:
 
     Attributes:
         schema: Of the rows.
+        selection: The files.
         tasks: One for each data file, sorted by location.
         sizes: Bytes that are read of each, about: those of its columns that are wanted.
         batches: Gives the rows of one.
     """
 
     schema: pa.Schema
+    selection: Selection
     tasks: tuple[FileScanTask, ...]
     sizes: tuple[int, ...]
     batches: Callable[[FileScanTask], Iterator[pa.RecordBatch]]
@@ -134,29 +136,20 @@ class Pinned:
             SiteError: The table's files cannot be read.
         """
         self._require(columns)
-        found = self._plan(where)
-        whole = self._plan("") if where else found
-        return Selection(
-            files=found,
-            all_files=len(whole),
-            all_bytes=sum(file.size for file in whole),
-            all_rows=sum(file.rows for file in whole),
-        )
+        return self._selection(self._tasks(where), where)
 
     def rows(self, *, where: str, columns: Sequence[str]) -> Rows:
         """What is asked for, to be read file by file; errors as :meth:`select`."""
         from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow  # noqa: PLC0415 - heavy, and only here
 
         self._require(columns)
-        with self.told(f"plan {where!r}" if where else "plan"):
-            scan = self.table.scan(snapshot_id=self.snapshot_id, selected_fields=tuple(columns) or ("*",))
-            scan = scan.filter(read_filter(where)) if where else scan
-            projected = scan.projection()
-            tasks = sorted(scan.plan_files(), key=lambda task: task.file.file_path)
-        arrow = ArrowScan(self.table.metadata, self.table.io, projected, scan.row_filter)
+        tasks = self._tasks(where)
+        projected = self.table.scan(snapshot_id=self.snapshot_id, selected_fields=tuple(columns) or ("*",)).projection()
+        arrow = ArrowScan(self.table.metadata, self.table.io, projected, read_filter(where))
         numbers = projected.field_ids
         return Rows(
             schema=schema_to_pyarrow(projected, include_field_ids=False),
+            selection=self._selection(tasks, where),
             tasks=tuple(tasks),
             sizes=tuple(_read_bytes(task.file, numbers) for task in tasks),
             batches=lambda task: self._batches(arrow, task),
@@ -170,23 +163,39 @@ class Pinned:
         """Refuses a column that is not in the snapshot."""
         schema = self.table.scan(snapshot_id=self.snapshot_id).projection()
         known = [schema.find_column_name(number) or "" for number in schema.field_ids]
-        for column in columns:
-            if column not in known:
-                near = difflib.get_close_matches(column, known, 1)
-                raise InputError(
-                    f"{self.name} has no column {column!r} at snapshot {self.snapshot_id}.",
-                    hint=f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}.",
-                )
+        require_columns(f"{self.name} at snapshot {self.snapshot_id}", columns, known)
 
-    def _plan(self, where: str) -> tuple[Chosen, ...]:
-        with _told(self.name, f"plan {where!r}" if where else "plan"):
-            scan = self.table.scan(snapshot_id=self.snapshot_id)
-            chosen = scan.filter(read_filter(where)) if where else scan
-            files = {task.file.file_path: task.file for task in chosen.plan_files()}
-        return tuple(
-            Chosen(location=location, size=files[location].file_size_in_bytes, rows=files[location].record_count)
-            for location in sorted(files)
+    def _tasks(self, where: str) -> list[FileScanTask]:
+        with self.told(f"plan {where!r}" if where else "plan"):
+            scan = self.table.scan(read_filter(where), snapshot_id=self.snapshot_id)
+            return sorted(scan.plan_files(), key=lambda task: task.file.file_path)
+
+    def _selection(self, tasks: Sequence[FileScanTask], where: str) -> Selection:
+        whole = self._tasks("") if where else tasks
+        return Selection(
+            files=tuple(
+                Chosen(location=task.file.file_path, size=task.file.file_size_in_bytes, rows=task.file.record_count)
+                for task in tasks
+            ),
+            all_files=len(whole),
+            all_bytes=sum(task.file.file_size_in_bytes for task in whole),
+            all_rows=sum(task.file.record_count for task in whole),
         )
+
+
+def require_columns(table: str, columns: Sequence[str], known: Sequence[str]) -> None:
+    """Refuses a column that is not in a table.
+
+    Raises:
+        InputError: It names the column, and the one that may be meant.
+    """
+    for column in columns:
+        if column not in known:
+            near = difflib.get_close_matches(column, known, 1)
+            raise InputError(
+                f"{table} has no column {column!r}.",
+                hint=f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}.",
+            )
 
 
 def open_table(name: TableName) -> Pinned:
@@ -244,16 +253,17 @@ def _existing(name: TableName, table: Table, snapshot_id: int) -> int:
 
 
 def read_filter(where: str) -> BooleanExpression:
-    """A row filter, as pyiceberg reads it.
+    """A row filter, as pyiceberg reads it; an empty one takes all rows.
 
     Raises:
         InputError: It is none.
     """
+    from pyiceberg.expressions import AlwaysTrue  # noqa: PLC0415 - heavy, and only here
     from pyiceberg.expressions.parser import parse  # noqa: PLC0415 - heavy, and only here
     from pyparsing import ParseException  # noqa: PLC0415 - comes with pyiceberg
 
     try:
-        return parse(where)
+        return parse(where) if where else AlwaysTrue()
     except ParseException as error:
         raise InputError(
             f"the filter {where!r} cannot be read from character {error.loc + 1} on.",

@@ -6,12 +6,11 @@ statistics of their row groups.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError, TransferError
-from aifa_hpc.lakehouse.iceberg import Chosen, Selection, read_filter
+from aifa_hpc.lakehouse.iceberg import Chosen, Selection, read_filter, require_columns
 from aifa_hpc.staging.endpoints.source import Source
 
 if TYPE_CHECKING:
@@ -47,13 +46,7 @@ class Folder:
         import pyarrow as pa  # noqa: PLC0415 - heavy, and only for tables
 
         known = self.dataset.schema
-        for column in columns:
-            if column not in known.names:
-                near = difflib.get_close_matches(column, known.names, 1)
-                raise InputError(
-                    f"{self.location} has no column {column!r}.",
-                    hint=f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known.names)}.",
-                )
+        require_columns(self.location, columns, known.names)
         return pa.schema([known.field(name) for name in columns or known.names])
 
     def select(self, where: str) -> tuple[Selection, list[Fragment]]:

@@ -98,7 +98,7 @@ def relocate(
     read: Callable[[str], bytes],
     put: Callable[[str, bytes], object],
     *,
-    version: int = 1,
+    version: Callable[[bytes], int] = lambda _: 1,
     only: Collection[str] | None = None,
     have: Mapping[str, int] | None = None,
 ) -> Moved:
@@ -110,7 +110,8 @@ def relocate(
         root: Where the copy will be, as its readers will name it: ``/scratch/x/table``, ``s3://bucket/table``.
         read: Gives all bytes of a metadata or delete file.
         put: Takes what is made: its path in the copy, and all bytes.
-        version: Number of the copy's metadata; greater than that of any earlier copy at the same place.
+        version: Is shown the copy's metadata and gives its number: that of an earlier copy at the same place if it is
+            the same, else a greater one than any there.
         only: Locations of the data files to take; all by default.
         have: Bytes of files that an earlier copy to the same place left, by path. Manifests among them are not read
             again, and what they name is not listed in the result: only what was added since has to be moved.
@@ -151,7 +152,7 @@ class _Relocation:
         self._vectors: dict[str, tuple[str, int]] = {}  # location of a Puffin file to its path and new size
         self._out = Moved()
 
-    def run(self, version: int) -> Moved:
+    def run(self, choose: Callable[[bytes], int]) -> Moved:
         if self._metadata.get("encryption-keys"):
             raise InputError("the table is encrypted, and its keys stay in its catalog: it cannot be moved like this.")
         location = self._snapshot["manifest-list"]
@@ -165,8 +166,9 @@ class _Relocation:
                 kept[number] = entry
         name = f"metadata/snap-{self._snapshot['snapshot-id']}-{self._tag}.avro"
         self._make(name, write_avro(listed, [kept[number] for number in sorted(kept)]))
-        document = self._document(f"{self._root}/{name}")
-        self._make(f"metadata/v{version}.metadata.json", json.dumps(document).encode())
+        document = json.dumps(self._document(f"{self._root}/{name}")).encode()
+        version = choose(document)
+        self._make(f"metadata/v{version}.metadata.json", document)
         self._make(f"metadata/{HINT}", str(version).encode())
         return self._out
 

@@ -74,7 +74,7 @@ def open_wanted(
 
 def _pushdown(wanted: Wanted, pinned: Pinned, text: str, *, base: Path, told: Callable[[str], None]) -> Endpoint:
     rows = pinned.rows(where=wanted.where, columns=wanted.columns)
-    told(_report(text, pinned.select(where=wanted.where), wanted=sum(rows.sizes)))
+    told(_report(text, rows.selection, wanted=sum(rows.sizes)))
     inputs = [Input(size=size, key=task) for task, size in zip(rows.tasks, rows.sizes, strict=True)]
     uuid = str(pinned.table.metadata.table_uuid)
     question = [uuid, pinned.snapshot_id, wanted.where, *wanted.columns]

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from aifa_hpc.errors import AifaError, ParseError, TransferError
+from aifa_hpc.errors import AifaError, TransferError
 from aifa_hpc.lakehouse.relocate import HINT, find_snapshot, relocate
 from aifa_hpc.lakehouse.verbatim import verbatim
-from aifa_hpc.manifest import MANIFEST, read_manifest, safe_path
+from aifa_hpc.manifest import MANIFEST, safe_path
 from aifa_hpc.staging.endpoints.base import Endpoint, Lane, Reading
 from aifa_hpc.staging.endpoints.source import Source, SourceLane
 from aifa_hpc.staging.files import CHUNK, Sums
 from aifa_hpc.staging.model import Found, Part
+from aifa_hpc.staging.planning import published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -180,19 +181,14 @@ def open_source(
         made.parent.mkdir(exist_ok=True, parents=True)
         made.write_bytes(data)
 
-    try:
+    def choose(data: bytes) -> int:
         version = _version(there)
-        moved = relocate(
-            document, pinned.snapshot_id, root, pinned.read, put, version=max(version, 1), only=only, have=have
-        )
-        name = f"metadata/v{max(version, 1)}.metadata.json"
-        if version and not _same(Path(folder.name) / name, name, had, there):
-            # A reader may be at the one that is there: it stays, and this one gets the next number.
-            (Path(folder.name) / name).unlink()
-            moved = relocate(
-                document, pinned.snapshot_id, root, pinned.read, put, version=version + 1, only=only, have=have
-            )
-            name = f"metadata/v{version + 1}.metadata.json"
+        if version and not _same(data, f"metadata/v{version}.metadata.json", had, there):
+            return version + 1  # a reader may be at the one that is there: it stays
+        return max(version, 1)
+
+    try:
+        moved = relocate(document, pinned.snapshot_id, root, pinned.read, put, version=choose, only=only, have=have)
     except BaseException:
         folder.cleanup()
         raise
@@ -206,7 +202,7 @@ def open_source(
         text=text,
         identity=identity,
         items=items,
-        last=(name, _HINT),
+        last=tuple(moved.made)[-2:],
         open_location=_opener(pinned),
         folder=folder,
     )
@@ -260,11 +256,7 @@ def _opener(pinned: Pinned) -> Callable[[str], Any]:
 
 def _published(there: Endpoint, identity: str) -> dict[str, Entry]:
     """What earlier copies of the table published there, by path."""
-    data = there.read_bytes(MANIFEST)
-    try:
-        manifest = read_manifest(data.decode("ascii")) if data is not None else None
-    except (ParseError, UnicodeDecodeError):
-        return {}  # the engine tells of it, and publishes a new one
+    manifest = published(there, MANIFEST)
     entries = manifest.entries if manifest is not None else ()
     return {entry.path: entry for entry in entries if manifest and manifest.sets[entry.set].place == identity}
 
@@ -275,9 +267,8 @@ def _version(there: Endpoint) -> int:
     return int(data) if data is not None and data.strip().isdigit() else 0
 
 
-def _same(made: Path, path: str, had: Mapping[str, Entry], there: Endpoint) -> bool:
+def _same(data: bytes, path: str, had: Mapping[str, Entry], there: Endpoint) -> bool:
     """Whether the destination has, or by its manifest ought to have, just this metadata."""
-    data = made.read_bytes()
     if path in had:
         sums = Sums()
         sums.update(memoryview(data))

@@ -61,7 +61,7 @@ class Copying:
         self._source, self._destination = route.source, route.destination
         self._limits = geometry.stricter(route.source.limits, route.destination.limits)
         self._entries: dict[str, Entry] = {}
-        self._old = published(route)
+        self._old = published(route.destination, route.manifest)
         self._donors = Donors(self._old, reuse)
         self._prints: set[str] = set()
         self._tokens: set[str] = set()

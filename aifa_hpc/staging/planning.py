@@ -70,7 +70,7 @@ def plan_copy(
         found.path: found
         for found in stat(destination, [names.get(file.path, file.path) for file in files if file.size >= 0])
     }
-    manifest = published(route)
+    manifest = published(destination, route.manifest)
     here_known = known_here(files, ledger.content(source.identity))
     for file in files if repair is not None else ():
         # Not believed: what is sent must have these digests, or is not published.
@@ -92,13 +92,13 @@ def plan_copy(
     return _with_deletes(plan, route, manifest, files) if delete else plan
 
 
-def published(route: Route) -> Manifest | None:
+def published(place: Endpoint, name: str) -> Manifest | None:
     """The manifest that an earlier copy left; one that cannot be read is as good as none."""
-    data = route.destination.read_bytes(route.manifest)
+    data = place.read_bytes(name)
     try:
         return read_manifest(data.decode("ascii")) if data is not None else None
     except (ParseError, UnicodeDecodeError) as error:
-        _log.warning("the manifest at %s is not used: %s", route.destination, error)
+        _log.warning("the manifest at %s is not used: %s", place, error)
         return None
 
 

@@ -160,7 +160,7 @@ def move(
         put,
         only=only,
         have=have,
-        version=version,
+        version=lambda _: version,
     )
     for path, origin in moved.copied.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
