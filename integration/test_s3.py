@@ -21,7 +21,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     kind: type[ObjectStore] = request.cls.kind
     if lacking := kind.lacking():
         # rclone comes with the test extra; Ceph, some 60 MB of Debian packages, is for those who have it.
-        pytest.skip(f"there is no {lacking}: apt-get install ceph-mon ceph-osd radosgw")
+        pytest.skip(f"there is no {lacking}; aifa_hpc.testing.stores says where it comes from")
     with kind.started(tmp_path_factory.mktemp("store")) as made, pytest.MonkeyPatch.context() as patch:
         for name, value in made.env.items():
             patch.setenv(name, value)
