@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from aifa_hpc.errors import (
     AifaError,
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from aifa_hpc.executor.flows import Handed
     from aifa_hpc.executor.host import Host, Part
     from aifa_hpc.executor.outcome import Outcome
+
+End: TypeAlias = "Mapping[int, Outcome] | BaseException"
+"""How a call ended: the outcomes of all its ranks, or why there is no result."""
 
 logger = logging.getLogger(__name__)
 
@@ -104,37 +107,43 @@ class Following:
         if not status.over and not (started and (self._array or status.state in _LATE)):
             return False
         left = [call for call in self._calls if not call.done()]
-        if left:
-            wanted = [Wanted(folder=call.folder, index=call.index) for call in left]
-            for call, handed in zip(left, self._host.cluster.drive(fetch(wanted)), strict=True):
-                self._complete(call, handed)
-            left = [call for call in left if not call.done()]
+        ends = self._ends(left)
+        left = [call for call in left if call not in ends]
+        again = False
         if status.over:
             self._looks += 1
-            if left and status.ok and self._looks < _LOOKS:
-                return True
+            again = bool(left) and status.ok and self._looks < _LOOKS
+        if (status.over and not again) or (self._whole and not left):
+            self._drop()  # before anybody is told, who may then close the connection
+        for call, end in ends.items():
+            _end(call, end)
+        if status.over and not again:
             self._tell_end(left)
-        if status.over or (self._whole and not left):
-            self._drop()
-        return False
+        return again
 
-    def _complete(self, call: Call, handed: Handed) -> None:
+    def _ends(self, calls: Sequence[Call]) -> dict[Call, End]:
+        """What there is of these calls; those that have nothing yet are left out."""
+        if not calls:
+            return {}
+        wanted = [Wanted(folder=call.folder, index=call.index) for call in calls]
+        found = zip(calls, self._host.cluster.drive(fetch(wanted)), strict=True)
+        return {call: end for call, handed in found if (end := self._read(call, handed)) is not None}
+
+    def _read(self, call: Call, handed: Handed) -> End | None:
         if handed.foreign:
             message = f"the result of job {call.id} is not yours alone, so it is not loaded: {handed.foreign[0]}"
-            _fail(call, SiteError(message, hint="Whoever can write a pickle can run code where it is loaded."))
-            return
+            return SiteError(message, hint="Whoever can write a pickle can run code where it is loaded.")
         files = dict(handed.ranks)
         for path in handed.large:
             files[int(path.rpartition(".")[2])] = fetch_large(self._host.cluster, path)
         if not files:
-            return
+            return None
         outcomes = {rank: read_outcome(data) for rank, data in sorted(files.items())}
         self._bundles |= {outcome.bundle for outcome in outcomes.values()}
         failed = next((outcome for outcome in outcomes.values() if not outcome.ok), None)
         if failed is not None:
-            _fail(call, error_of(failed, f"job {call.id}"))
-        elif len(outcomes) >= max(outcome.ranks for outcome in outcomes.values()):
-            _succeed(call, outcomes)
+            return error_of(failed, f"job {call.id}")
+        return outcomes if len(outcomes) >= max(outcome.ranks for outcome in outcomes.values()) else None
 
     def _tell_end(self, left: Sequence[Call]) -> None:
         """The job is over, and what has no outcome gets none."""
@@ -182,9 +191,12 @@ def _no_result(call: Call, part: Part, why: str) -> JobFailedError:
     return JobFailedError(f"{text}, and left no result.{why}", hint=f"`aifa explain {call.id}` says more.")
 
 
-def _succeed(call: Call, outcomes: Mapping[int, Outcome]) -> None:
+def _end(call: Call, end: End) -> None:
+    if isinstance(end, BaseException):
+        _fail(call, end)
+        return
     try:
-        values = [value_of(outcome, f"job {call.id}") for outcome in outcomes.values()]
+        values = [value_of(outcome, f"job {call.id}") for outcome in end.values()]
     except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
         _fail(call, error)
     else:
