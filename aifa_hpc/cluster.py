@@ -18,7 +18,7 @@ from aifa_hpc.jobs.check import account_of, partition_of, require
 from aifa_hpc.jobs.image import head_problems, read_head
 from aifa_hpc.jobs.plan import WHOLE
 from aifa_hpc.sbatch.loader import template_loader
-from aifa_hpc.sbatch.prepare import Placement
+from aifa_hpc.sbatch.placement import Placement
 from aifa_hpc.sbatch.render import render
 from aifa_hpc.sites.load import config_dir, state_dir
 from aifa_hpc.slurm import flows, submission

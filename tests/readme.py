@@ -12,7 +12,8 @@ import click
 import jinja2
 
 from aifa_hpc.cli import cli
-from aifa_hpc.sbatch.prepare import Placement, Prepared
+from aifa_hpc.sbatch.placement import Placement
+from aifa_hpc.sbatch.prepare import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

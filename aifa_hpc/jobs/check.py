@@ -16,7 +16,8 @@ from aifa_hpc.jobs.fit import Fit
 from aifa_hpc.jobs.image import image_problems
 from aifa_hpc.jobs.kinds import kind_problems
 from aifa_hpc.jobs.quote import waste
-from aifa_hpc.jobs.secrets import add_secrets, hide
+from aifa_hpc.jobs.secret_check import add_secrets
+from aifa_hpc.jobs.secrets import hide
 from aifa_hpc.jobs.spec import component_jobs
 from aifa_hpc.sites.strict import nearest as nearest_word
 

@@ -1,4 +1,4 @@
-"""Finds passwords, keys and tokens in what a job would show to everybody on a site.
+"""Finds passwords, keys and tokens in texts that a job would show to everybody on a site.
 
 Names and comments of jobs are in every ``squeue``, command lines in ``/proc``, and Slurm keeps scripts in its database.
 So a secret must come to a program some other way: in a file that only its owner can read. What is looked for are forms
@@ -11,30 +11,13 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aifa_hpc.errors import Problem
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.errors import Problem
 
 MASK = "***"
 _FRONT = 60  # of a command, enough to find the place
-_SOURCE = "LUMI user guide, runjobs/lumi_env/privacy-on-system.md; proc_pid_cmdline(5)"
-_INSTEAD = (
-    "everybody on the site can see names, comments and command lines, and Slurm keeps scripts;"
-    " put it into a file of mode 0600 on the site and let the program read that{example}"
-)
-# Programs that read a file by themselves: part of the variable's name, and how they are told.
-_FILES = (
-    ("HF_TOKEN", "HF_TOKEN_PATH"),
-    ("HUGGING", "HF_TOKEN_PATH"),
-    ("AWS_", "AWS_SHARED_CREDENTIALS_FILE"),
-    ("WANDB", "NETRC"),
-    ("KAGGLE", "KAGGLE_CONFIG_DIR"),
-    ("PGPASSWORD", "PGPASSFILE"),
-    ("RESTIC", "RESTIC_PASSWORD_FILE"),
-)
 
 # Each form is its issuer's own: a fixed beginning, an alphabet, a length.
 _FORMS = (
@@ -115,6 +98,12 @@ def hide(text: str) -> str:
     return text
 
 
+def shown(text: str) -> str:
+    """The text up to its first secret: what comes behind may be the rest of it."""
+    front = hide(text).partition(MASK)[0]
+    return f"{front}{MASK}" if len(front) <= _FRONT else f"...{front[-_FRONT:]}{MASK}"
+
+
 def named_secret(name: str, value: str) -> str:
     """Why a variable is secret by its name; empty when it is not, or its value is plainly none (a path, a number).
 
@@ -132,50 +121,14 @@ def named_secret(name: str, value: str) -> str:
     return "" if plain or file else "secret by its name"
 
 
-def check_secrets(job: Job) -> Iterator[Problem]:
-    """Every place of a job that holds a secret; no message holds the secret itself."""
-    places = [("name", job.name), ("workdir", job.workdir), ("launch.command", " ".join(job.launch.command))]
-    for index, part in enumerate(job.components):
-        places.append((f"components[{index}].launch.command", " ".join(part.launch.command)))
-    if job.container is not None:
-        places += [("container.image", job.container.image), ("container.bind", " ".join(job.container.bind))]
-    for key, text in places:
-        if why := looks_secret(text):
-            yield _problem(key, _shown(text), f"holds what looks like {why}", "")
-    for name, value in job.env.items():
-        if why := named_secret(name, value):
-            yield _problem(f"env.{name}", MASK, f"is {why}", name)
-        elif why := looks_secret(value):
-            yield _problem(f"env.{name}", _shown(value), f"holds what looks like {why}", name)
-
-
-def add_secrets(job: Job, problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """The problems of a job and those of its secrets; other problems of the same field no longer show its value."""
-    found = {problem.key: problem for problem in check_secrets(job)}
-    others = [replace(other, value=MASK, nearest="") if other.key in found else other for other in problems]
-    return (*others, *found.values())
-
-
 def without_secrets(problem: Problem) -> Problem:
     """The problem of a field as it may be shown: its value up to the first secret, its rule without any."""
     if problem.key.startswith("env.") and named_secret(problem.key.removeprefix("env."), "a value"):
         return replace(problem, value=MASK if problem.value else "", nearest="")
     if not any(map(looks_secret, (problem.value, problem.nearest, problem.rule))):
         return problem
-    value = _shown(problem.value) if looks_secret(problem.value) else problem.value
+    value = shown(problem.value) if looks_secret(problem.value) else problem.value
     return replace(problem, value=value, rule=hide(problem.rule), nearest="")
-
-
-def _shown(text: str) -> str:
-    """The text up to its first secret: what comes behind may be the rest of it."""
-    front = hide(text).partition(MASK)[0]
-    return f"{front}{MASK}" if len(front) <= _FRONT else f"...{front[-_FRONT:]}{MASK}"
-
-
-def _problem(key: str, value: str, rule: str, name: str) -> Problem:
-    file = next((how for part, how in _FILES if part in name), "HF_TOKEN_PATH" if "Hugging" in rule else "")
-    example = f" ({file} names it)" if file else ""
-    return Problem(key=key, value=value, rule=f"{rule}: {_INSTEAD.format(example=example)}", source=_SOURCE)
 
 
 def _found(text: str) -> Iterator[tuple[str, int, int]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aifa_hpc.jobs.fit import Fit
     from aifa_hpc.jobs.plan import Part
     from aifa_hpc.jobs.spec import Job
-    from aifa_hpc.sbatch.prepare import Placement
+    from aifa_hpc.sbatch.placement import Placement
     from aifa_hpc.sites.model import Site
 
 HETJOB = ("hetjob", "")

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from aifa_hpc.errors import InputError
-from aifa_hpc.sbatch.prepare import Placement, Prepared, prepare
+from aifa_hpc.sbatch.prepare import Prepared, prepare
 from aifa_hpc.sbatch.quoting import Raw, comment, quote, word
 from aifa_hpc.sbatch.reread import components_of, read_directives, read_salloc, write_directive
 
 if TYPE_CHECKING:
     from aifa_hpc.jobs.plan import Part
     from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.sbatch.placement import Placement
     from aifa_hpc.sites.model import Site
 
 

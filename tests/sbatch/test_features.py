@@ -18,7 +18,8 @@ from aifa_hpc.jobs.features import After, Array, Chain, Mail
 from aifa_hpc.jobs.plan import Part, plan, write_indices
 from aifa_hpc.jobs.spec import Component, Container, Job, Launch, Resources
 from aifa_hpc.sbatch.loader import template_loader
-from aifa_hpc.sbatch.prepare import Placement, prepare
+from aifa_hpc.sbatch.placement import Placement
+from aifa_hpc.sbatch.prepare import prepare
 from aifa_hpc.sbatch.render import render
 from aifa_hpc.sbatch.reread import components_of, read_directives
 from aifa_hpc.sites.load import load_site

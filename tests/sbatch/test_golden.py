@@ -22,7 +22,7 @@ from aifa_hpc.jobs.check import check
 from aifa_hpc.jobs.features import After, Array, Chain
 from aifa_hpc.jobs.plan import plan
 from aifa_hpc.jobs.spec import Component, Container, Job, Launch, Resources
-from aifa_hpc.sbatch.prepare import Placement
+from aifa_hpc.sbatch.placement import Placement
 from aifa_hpc.sbatch.render import render
 from aifa_hpc.sites.launching import KINDS, LaunchKind
 from aifa_hpc.sites.load import load_site

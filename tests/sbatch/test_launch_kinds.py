@@ -18,7 +18,8 @@ from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.check import check
 from aifa_hpc.jobs.spec import Container, Job, Launch, Resources
 from aifa_hpc.sbatch.loader import template_loader
-from aifa_hpc.sbatch.prepare import Placement, prepare
+from aifa_hpc.sbatch.placement import Placement
+from aifa_hpc.sbatch.prepare import prepare
 from aifa_hpc.sbatch.render import render
 from aifa_hpc.sbatch.reread import read_directives, read_salloc
 from aifa_hpc.sites.launching import KINDS
