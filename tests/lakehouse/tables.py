@@ -6,6 +6,7 @@ they are right is judged by DuckDB, which reads the source as well as the copy.
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import time
@@ -40,6 +41,18 @@ def local(location: str) -> Path:
     return Path(location.removeprefix("file://"))
 
 
+def put(table: Table, location: str, data: bytes) -> None:
+    """Writes a file of a table, wherever the table is."""
+    with table.io.new_output(location).create() as stream:
+        stream.write(data)
+
+
+def get(table: Table, location: str) -> bytes:
+    """Reads one."""
+    with table.io.new_input(location).open() as stream:
+        return stream.read()
+
+
 def data_files(table: Table) -> list[Any]:
     """The data files of the current snapshot."""
     return [task.file for task in table.scan().plan_files()]
@@ -54,16 +67,18 @@ def position_delete(table: Table, positions: dict[str, list[int]], *, name: str 
             pa.field("pos", pa.int64(), nullable=False, metadata={"PARQUET:field_id": str(_POS_ID)}),
         ]
     )
-    path = local(table.location()) / "data" / f"{name}.parquet"
+    location = f"{table.location()}/data/{name}.parquet"
     columns = [[row[0] for row in rows], [row[1] for row in rows]]
-    pq.write_table(pa.table(columns, schema=schema), path)
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=schema), out)
+    put(table, location, out.getvalue())
     bounds = (rows[0][0].encode(), rows[-1][0].encode())
     return {
         "content": 1,
-        "file_path": f"{table.location()}/data/{name}.parquet",
+        "file_path": location,
         "file_format": "PARQUET",
         "record_count": len(rows),
-        "file_size_in_bytes": path.stat().st_size,
+        "file_size_in_bytes": len(out.getvalue()),
         "lower_bounds": [{"key": _PATH_ID, "value": bounds[0]}],
         "upper_bounds": [{"key": _PATH_ID, "value": bounds[1]}],
     }
@@ -101,7 +116,7 @@ def deletion_vectors(table: Table, positions: dict[str, list[int]], *, name: str
         body += blob
     footer = json.dumps({"blobs": blobs, "properties": {}}).encode()
     data = body + b"PFA1" + footer + struct.pack("<iI", len(footer), 0) + b"PFA1"
-    (local(table.location()) / "data" / f"{name}.puffin").write_bytes(data)
+    put(table, f"{table.location()}/data/{name}.puffin", data)
     return [entry | {"file_size_in_bytes": len(data)} for entry in entries]
 
 
@@ -115,7 +130,7 @@ def commit_deletes(
         entries: What the functions above gave.
         partitions: The partition of each; all of them in none by default.
     """
-    metadata = json.loads(local(table.metadata_location).read_text())
+    metadata = json.loads(get(table, table.metadata_location))
     version, spec = metadata["format-version"], table.spec()
     number = time.time_ns() >> 1
     partition_type = spec.partition_type(table.schema())
@@ -133,16 +148,16 @@ def commit_deletes(
         "format-version": str(version),
         "content": "deletes",
     }
-    with local(location).open("wb") as file:
-        fastavro.writer(file, schema, records, codec="deflate", metadata=header)
+    manifest = io.BytesIO()
+    fastavro.writer(manifest, schema, records, codec="deflate", metadata=header)
+    put(table, location, manifest.getvalue())
     before = next(one for one in metadata["snapshots"] if one["snapshot-id"] == metadata["current-snapshot-id"])
     sequence = metadata["last-sequence-number"] + 1
-    with local(before["manifest-list"]).open("rb") as file:
-        reader = fastavro.reader(file)
-        listed = list(reader)
+    reader = fastavro.reader(io.BytesIO(get(table, before["manifest-list"])))
+    listed = list(reader)
     added = dict(listed[-1]) | {
         "manifest_path": location,
-        "manifest_length": local(location).stat().st_size,
+        "manifest_length": len(manifest.getvalue()),
         "partition_spec_id": spec.spec_id,
         "content": 1,
         "sequence_number": sequence,
@@ -157,8 +172,9 @@ def commit_deletes(
         "partitions": None,
     }
     manifest_list = f"{table.location()}/metadata/snap-{number}.avro"
-    with local(manifest_list).open("wb") as file:
-        fastavro.writer(file, json.loads(reader.metadata["avro.schema"]), [*listed, added], codec="deflate")
+    entries_of = io.BytesIO()
+    fastavro.writer(entries_of, json.loads(reader.metadata["avro.schema"]), [*listed, added], codec="deflate")
+    put(table, manifest_list, entries_of.getvalue())
     snapshot = before | {
         "snapshot-id": number,
         "parent-snapshot-id": before["snapshot-id"],
@@ -180,5 +196,5 @@ def commit_deletes(
         ],
     }
     path = f"{table.location()}/metadata/{number}.metadata.json"
-    local(path).write_text(json.dumps(metadata))
+    put(table, path, json.dumps(metadata).encode())
     return path
