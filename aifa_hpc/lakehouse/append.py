@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError, OutcomeUnknownError, SiteError
+from aifa_hpc.lakehouse.catalogs import load_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,11 +123,10 @@ def load_present(name: TableName) -> Table:
         InputError: No such catalog or table.
         SiteError: The catalog does not answer.
     """
-    from pyiceberg.catalog import load_catalog  # noqa: PLC0415 - heavy, and only here
     from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError  # noqa: PLC0415
 
     try:
-        return load_catalog(name.catalog).load_table(name.table)
+        return load_table(name)
     except (NoSuchTableError, NoSuchNamespaceError) as error:
         raise InputError(f"{name}: the catalog has no such table: {error}.") from error
     except ValueError as error:

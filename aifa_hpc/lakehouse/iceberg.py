@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError, SiteError
+from aifa_hpc.lakehouse.catalogs import load_table
 from aifa_hpc.lakehouse.names import read_time
 from aifa_hpc.lakehouse.relocate import read_metadata
 
@@ -205,13 +206,8 @@ def open_table(name: TableName) -> Pinned:
         InputError: No such catalog, table, tag or snapshot, or the table has none.
         SiteError: The catalog does not answer.
     """
-    from pyiceberg.catalog import load_catalog  # noqa: PLC0415 - heavy, and only here
-    from pyiceberg.table import StaticTable  # noqa: PLC0415
-
     with _told(name, "open"):
-        table = (
-            load_catalog(name.catalog).load_table(name.table) if name.catalog else StaticTable.from_metadata(name.table)
-        )
+        table = load_table(name)
     return Pinned(name=name, table=table, snapshot_id=_pin(name, table))
 
 

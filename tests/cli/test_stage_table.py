@@ -38,7 +38,6 @@ def rows(first: int, count: int) -> pa.Table:
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
     """Two snapshots in a catalog that is configured as users do it, the first one tagged."""
     monkeypatch.setenv("PYICEBERG_CATALOG__LAB__URI", f"sqlite:///{tmp_path}/lab/catalog.db")
-    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", __import__("pyiceberg.utils.config").utils.config.Config())
     made = catalog(tmp_path / "lab").create_table("d.t", schema=rows(0, 1).schema)
     made.append(rows(0, 500))
     first = made.current_snapshot()
@@ -175,7 +174,6 @@ def test_the_page_of_the_readme(
     few = ds.dataset(tmp_path / "few", format="parquet", exclude_invalid_files=True).to_table()
     pq.write_table(rows(600, 7), tmp_path / "scores.parquet")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", __import__("pyiceberg.utils.config").utils.config.Config())
     for _ in range(2):
         exec(compile(python, "README.md", "exec"), {})
 

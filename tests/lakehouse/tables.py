@@ -120,15 +120,12 @@ def deletion_vectors(table: Table, positions: dict[str, list[int]], *, name: str
     return [entry | {"file_size_in_bytes": len(data)} for entry in entries]
 
 
-def commit_deletes(
-    table: Table, entries: list[dict[str, Any]], *, partitions: list[dict[str, Any]] | None = None
-) -> str:
+def commit_deletes(table: Table, entries: list[dict[str, Any]]) -> str:
     """Adds delete files to the table as a snapshot of its own; returns the location of the new metadata.
 
     Args:
         table: Whose current snapshot they are added to.
-        entries: What the functions above gave.
-        partitions: The partition of each; all of them in none by default.
+        entries: What the functions above gave; with ``partition``, a dictionary, where the table has any.
     """
     metadata = json.loads(get(table, table.metadata_location))
     version, spec = metadata["format-version"], table.spec()

@@ -29,7 +29,6 @@ def part(day: int, first: int) -> pa.Table:
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
     """Three snapshots of a table partitioned by day, the first one tagged; its catalog is configured as users do it."""
     monkeypatch.setenv("PYICEBERG_CATALOG__LAB__URI", f"sqlite:///{tmp_path}/catalog.db")
-    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", __import__("pyiceberg.utils.config").utils.config.Config())
     made = catalog(tmp_path).create_table("d.t", schema=part(0, 0).schema)
     with made.update_spec() as spec:
         spec.add_field("day", IdentityTransform())
@@ -111,6 +110,5 @@ def test_files_that_went_away(table: Table) -> None:
 def test_a_catalog_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A database that cannot be opened is the site's trouble and not the user's."""
     monkeypatch.setenv("PYICEBERG_CATALOG__GONE__URI", f"sqlite:///{tmp_path}/no/such/folder/catalog.db")
-    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", __import__("pyiceberg.utils.config").utils.config.Config())
     with pytest.raises(SiteError, match=r"iceberg:gone\.d\.t: OperationalError"):
         open_table(read_table_name("iceberg:gone.d.t"))
