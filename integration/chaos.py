@@ -7,13 +7,14 @@ import datetime
 import json
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aifa_hpc.cluster import Cluster as Site
 from aifa_hpc.command import Command
-from aifa_hpc.errors import NotSentError, SubmissionUnknownError
+from aifa_hpc.errors import NotSentError, SubmissionUnknownError, TransportError
 from aifa_hpc.jobs.spec import Job, Launch, Resources
 from aifa_hpc.sites.load import load_site
 from aifa_hpc.testing.faults import Clock
@@ -148,7 +149,9 @@ class Victim:
         with self.connection(self.transport()) as connection:
             poller = Poller(connection.cluster, connection.store, clock=clock)
             while True:
-                asked = poller.poll()
+                asked = False
+                with suppress(TransportError):
+                    asked = poller.poll()
                 rows = connection.store.rows(self.user.site)
                 states = [row.status.state for row in rows]
                 if all(row.status.over for row in rows) or (asked and set(states) <= set(until)):
@@ -196,7 +199,8 @@ class Victim:
         while not (row := connection.store.find(token, self.user.site)).status.over and row.job_id is None:
             assert time.monotonic() < deadline, f"{token} stays {row.status.state}: {row.status.reason}"
             self._later.jump(datetime.timedelta(minutes=5))
-            poller.poll()
+            with suppress(TransportError):  # as whoever follows jobs does, see tracker.patience
+                poller.poll()
         return row.job_id
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from aifa_hpc.tracker.store import Store
 
 _ALIVE = f"state NOT IN ({', '.join(repr(state) for state in sorted(OVER))})"
+_QUESTIONS = 30
+"""Asked at once after a rest: as many as one young job needs until it is asked about at the site's own pace."""
+
 _PATIENCE = 5
 """The share of time in which a site answers is a fifth at most: a slow answer means that it has enough to do."""
 
@@ -86,10 +89,36 @@ class Asking:
             Subject(job, folder, tasks, bool(more), "" if more else seen) for job, folder, tasks, seen, more in found
         ]
 
-    def took(self, seconds: float) -> None:
-        """Remembers how long the last question took."""
+    def claim(self, *, now: datetime.datetime, floor: float, pace: float) -> bool:
+        """Whether this caller may ask the site now; the claim and its time are one transaction.
+
+        Args:
+            now: The caller's time.
+            floor: Seconds that must have passed since anybody asked.
+            pace: Seconds between two questions in the long run, however much is going on.
+        """
         with self._db.writing():
-            self._db.execute("UPDATE asked SET took = ? WHERE site = ?", (seconds, self._site))
+            found = self._db.select("SELECT at FROM asked WHERE site = ?", self._site)
+            if found:
+                passed = (now - datetime.datetime.fromisoformat(found[0]["at"])).total_seconds()
+                if 0 <= passed < floor:  # a clock set back must not silence us for good
+                    return False
+            level = self._level("questions", now=now, most=_QUESTIONS, per_second=1 / pace)
+            if level < 1:
+                return False
+            self._keep("questions", level - 1, now)
+            self._db.execute(
+                "INSERT INTO asked (site, at) VALUES (?, ?) ON CONFLICT (site) DO UPDATE SET at = excluded.at",
+                (self._site, now.isoformat()),
+            )
+        return True
+
+    def answered(self, *, now: datetime.datetime, seconds: float) -> None:
+        """Remembers that the site has answered what it was asked about jobs, and how long that took."""
+        with self._db.writing():
+            self._db.execute(
+                "UPDATE asked SET answered = ?, took = ? WHERE site = ?", (now.isoformat(), seconds, self._site)
+            )
 
     def saw(self, gists: Iterable[tuple[Row, str]]) -> None:
         """Remembers what the queue said of jobs."""
@@ -111,15 +140,20 @@ class Asking:
             Seconds to wait before what the token was taken for.
         """
         with self._db.writing():
-            found = self._db.select("SELECT level, at FROM budgets WHERE site = ? AND kind = ?", self._site, kind)
-            level = most
-            if found:
-                passed = (now - datetime.datetime.fromisoformat(found[0]["at"])).total_seconds()
-                # A clock set back must not give or take anything.
-                level = min(most, found[0]["level"] + max(0.0, passed) * per_second)
-            level -= 1
-            self._db.execute(
-                "INSERT OR REPLACE INTO budgets (site, kind, level, at) VALUES (?, ?, ?, ?)",
-                (self._site, kind, level, now.isoformat()),
-            )
+            level = self._level(kind, now=now, most=most, per_second=per_second) - 1
+            self._keep(kind, level, now)
         return max(0.0, -level / per_second)
+
+    def _level(self, kind: str, *, now: datetime.datetime, most: float, per_second: float) -> float:
+        found = self._db.select("SELECT level, at FROM budgets WHERE site = ? AND kind = ?", self._site, kind)
+        if not found:
+            return most
+        passed = (now - datetime.datetime.fromisoformat(found[0]["at"])).total_seconds()
+        # A clock set back must not give or take anything.
+        return min(most, float(found[0]["level"]) + max(0.0, passed) * per_second)
+
+    def _keep(self, kind: str, level: float, now: datetime.datetime) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO budgets (site, kind, level, at) VALUES (?, ?, ?, ?)",
+            (self._site, kind, level, now.isoformat()),
+        )

@@ -72,11 +72,13 @@ class Poller:
         What was submitted with an unknown outcome is looked for, and jobs that wait here are submitted as room comes.
 
         Raises:
-            TransportError: The site cannot be reached; nothing changed.
-            SiteError: Its answer cannot be read; nothing changed.
+            TransportError: The site cannot be reached, or fell silent while jobs that wait here were sent, which the
+                next call mends; what was learned before that is kept.
+            SiteError: Its answer cannot be read; likewise.
         """
         began, pulse = self._clock(), self._asking.pulse()
-        if pulse is None or not self._store.claim_question(self._site, now=began, floor=self.seconds(pulse)):
+        pace = self._cluster.site.scheduler.poll_seconds
+        if pulse is None or not self._asking.claim(now=began, floor=self.seconds(pulse), pace=pace):
             return False
         self.settle([row for row in self._store.unsettled(self._site) if self._is_left(row)])
         if subjects := self._asking.subjects():
@@ -84,8 +86,7 @@ class Poller:
             answer = self._cluster.ask(subjects, since=window(pulse.oldest))
             now = self._clock()
             with self._store.together():
-                self._store.answered(self._site, now=now)
-                self._asking.took(max(0.0, (now - asked).total_seconds()))
+                self._asking.answered(now=now, seconds=max(0.0, (now - asked).total_seconds()))
                 arrays = [subject for subject in subjects if subject.tasks]
                 answer = gather(answer, arrays)
                 news = (subject.id for subject in subjects if subject.id not in answer.same)

@@ -343,31 +343,6 @@ class Store:
         found = self._db.select(f"{_JOBS} JOIN queued USING (token) WHERE site = ? ORDER BY number", site)
         return [(row_of(row), row["after"]) for row in found]
 
-    def claim_question(self, site: str, *, now: datetime.datetime, floor: float) -> bool:
-        """Whether this caller may ask the site now; the claim and its time are one transaction.
-
-        Args:
-            site: Site name.
-            now: The caller's time.
-            floor: Seconds that must have passed since anybody asked.
-        """
-        with self._db.writing():
-            found = self._db.select("SELECT at FROM asked WHERE site = ?", site)
-            if found:
-                passed = (now - datetime.datetime.fromisoformat(found[0]["at"])).total_seconds()
-                if 0 <= passed < floor:  # a clock set back must not silence us for good
-                    return False
-            self._db.execute(
-                "INSERT INTO asked (site, at) VALUES (?, ?) ON CONFLICT (site) DO UPDATE SET at = excluded.at",
-                (site, now.isoformat()),
-            )
-        return True
-
-    def answered(self, site: str, *, now: datetime.datetime) -> None:
-        """Remembers that a site has answered what it was asked about jobs."""
-        with self._db.writing():
-            self._db.execute("UPDATE asked SET answered = ? WHERE site = ?", (now.isoformat(), site))
-
     def answers(self) -> dict[str, datetime.datetime]:
         """When each site last answered; those that never did are not in it."""
         found = self._db.select("SELECT site, answered FROM asked WHERE answered != ''")

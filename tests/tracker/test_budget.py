@@ -12,6 +12,7 @@ import pytest
 
 from aifa_hpc.command import Command
 from aifa_hpc.errors import NotSentError
+from aifa_hpc.tracker.asking import Asking
 from aifa_hpc.tracker.budget import COMMANDS, CONNECTIONS, Budget
 from aifa_hpc.tracker.connection import connect
 from aifa_hpc.tracker.store import Store
@@ -89,6 +90,18 @@ def test_every_command_and_every_login_is_counted(
     assert {"commands": COMMANDS.most - 1, "connections": CONNECTIONS.most - 1} == {
         kind: math.floor(level) for kind, level in levels.items()
     }
+
+
+def test_a_queue_that_always_changes_is_asked_at_the_sites_pace(tmp_path: Path) -> None:
+    """Jobs that are always young may be asked about every two seconds for a while, not for hours."""
+    clock = Clock()
+    asked = []
+    with closing(Store(tmp_path / "jobs.sqlite3")) as store:
+        asking = Asking(store, "lumi")
+        for _ in range(2 * 1800):
+            asked.append(asking.claim(now=clock.now, floor=2.0, pace=30.0))
+            clock.forward(1)
+    assert ([True, False] * 30, 30 + 3599 // 30) == (asked[:60], sum(asked))
 
 
 def test_login_nodes_share_one_budget() -> None:

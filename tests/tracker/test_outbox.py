@@ -13,6 +13,7 @@ import pytest
 
 from aifa_hpc.errors import DeliveryError
 from aifa_hpc.slurm.records import ExitStatus
+from aifa_hpc.tracker.asking import Asking
 from aifa_hpc.tracker.events import Status
 from aifa_hpc.tracker.outbox import Outbox, deliver
 from aifa_hpc.tracker.sinks.base import EventSink
@@ -147,8 +148,9 @@ def test_a_token_goes_in_a_header_only(tmp_path: Path, store: Store, receiver: R
 
 def test_metrics_are_written_whole(tmp_path: Path, store: Store) -> None:
     """Jobs by site and state, billed hours, and the age of the last answer; nothing else is left in the folder."""
-    store.claim_question("lumi", now=NOW, floor=0)
-    store.answered("lumi", now=NOW)
+    asking = Asking(store, "lumi")
+    asking.claim(now=NOW, floor=0, pace=30)
+    asking.answered(now=NOW, seconds=0)
     path = tmp_path / "prom" / "aifa.prom"
     (done,) = deliver([Prometheus("m", path)], store)
     assert "No such file" in str(done.error)

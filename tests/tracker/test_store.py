@@ -15,6 +15,7 @@ import pytest
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.slurm.records import ExitStatus
+from aifa_hpc.tracker.asking import Asking
 from aifa_hpc.tracker.events import SUBMITTING, Status
 from aifa_hpc.tracker.schema import MIGRATIONS
 from aifa_hpc.tracker.store import Attempt, Store
@@ -127,10 +128,11 @@ def test_the_newest_event_has_the_largest_number(store: Store) -> None:
 
 def test_when_a_site_answered_last_outlives_the_next_question(store: Store) -> None:
     """A site that is asked and says nothing has the age of its last answer; one that never answered has none."""
-    store.claim_question("lumi", now=NOW, floor=0)
-    store.claim_question("jupiter", now=NOW, floor=0)
-    store.answered("lumi", now=NOW)
-    store.claim_question("lumi", now=NOW + datetime.timedelta(hours=1), floor=0)
+    lumi = Asking(store, "lumi")
+    lumi.claim(now=NOW, floor=0, pace=30)
+    Asking(store, "jupiter").claim(now=NOW, floor=0, pace=30)
+    lumi.answered(now=NOW, seconds=0)
+    lumi.claim(now=NOW + datetime.timedelta(hours=1), floor=0, pace=30)
     assert {"lumi": NOW} == store.answers()
 
 
@@ -196,11 +198,14 @@ def test_one_question_within_the_interval(store: Store, tmp_path: Path) -> None:
     later = NOW + datetime.timedelta(seconds=31)
     back = NOW - datetime.timedelta(days=1)
     claims = [
-        store.claim_question("lumi", now=NOW, floor=30),
-        other.claim_question("lumi", now=NOW, floor=30),
-        other.claim_question("jupiter", now=NOW, floor=30),
-        other.claim_question("lumi", now=later, floor=30),
-        store.claim_question("lumi", now=back, floor=30),
+        Asking(one, site).claim(now=now, floor=30, pace=30)
+        for one, site, now in (
+            (store, "lumi", NOW),
+            (other, "lumi", NOW),
+            (other, "jupiter", NOW),
+            (other, "lumi", later),
+            (store, "lumi", back),
+        )
     ]
     other.close()
     assert [True, False, True, True, True] == claims
@@ -286,9 +291,10 @@ def test_a_running_job_grows_older_with_its_sites_answers(store: Store) -> None:
     for token, state in (("a", "RUNNING"), ("b", "SUSPENDED")):
         intend(store, token)
         store.update(token, Status(state=state, elapsed_seconds=10), now=NOW, job_id=token)
-    store.claim_question("lumi", now=NOW, floor=0)
+    asking = Asking(store, "lumi")
+    asking.claim(now=NOW, floor=0, pace=30)
     seconds = []
     for later in (0, 60):
-        store.answered("lumi", now=NOW + datetime.timedelta(seconds=later))
+        asking.answered(now=NOW + datetime.timedelta(seconds=later), seconds=0)
         seconds.append([row.status.elapsed_seconds for row in store.rows()])
     assert [[10, 10], [70, 10]] == seconds
