@@ -49,6 +49,4 @@ class TestRclone(EndpointContract, HousekeepingContract):
 
     kind = RcloneStore
     fences = False
-    impossible_names = MappingProxyType(
-        {"new\nline": "rclone 1.75 answers InternalError to its upload, and keeps a core busy from then on"}
-    )
+    impossible_names = MappingProxyType({"new\nline": "rclone 1.75 calls it new␊line once it reads its folder again"})

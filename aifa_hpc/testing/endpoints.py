@@ -120,8 +120,7 @@ class SourceContract:
     """Tests that every endpoint passes that files are read from; ``place`` is the fixture that a module gives.
 
     Attributes:
-        impossible_names: Names that the server under test cannot hold, and what becomes of them there. They are not
-            tried: some servers do not survive it.
+        impossible_names: Names that the server under test cannot hold, and what becomes of them there.
     """
 
     impossible_names: ClassVar[Mapping[str, str]] = MappingProxyType({})

@@ -117,7 +117,10 @@ class ObjectStore(ABC):
 
 
 class RcloneStore(ObjectStore):
-    """``rclone serve s3`` over a folder; it forgets uploads that were not completed when it stops."""
+    """``rclone serve s3`` over a folder; it forgets uploads that were not completed when it stops.
+
+    What else writes to the folder is seen a moment later. With a ``--dir-cache-time`` of 0 its timers keep a core busy.
+    """
 
     programs: ClassVar[tuple[str, ...]] = ("rclone",)
     _process: subprocess.Popen[bytes] | None = None
@@ -128,7 +131,7 @@ class RcloneStore(ObjectStore):
         argv = (
             str(shutil.which("rclone", path=_PATH)), "--config", os.devnull, "serve", "s3",
             "--addr", f"127.0.0.1:{self.port}", "--auth-key", f"{_KEY},{_SECRET}",
-            "--vfs-cache-mode", "off", "--dir-cache-time", "0", "--log-file", str(self.folder / "rclone.log"),
+            "--vfs-cache-mode", "off", "--dir-cache-time", "20ms", "--log-file", str(self.folder / "rclone.log"),
             str(self.folder / "buckets"),
         )  # fmt: skip
         self._process = subprocess.Popen(argv)
