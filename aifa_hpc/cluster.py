@@ -58,7 +58,6 @@ class Cluster:
         config: Configuration folder, for the user's own templates.
         template: A template's file that is used in the place of the launch kind's own.
         sleep: Waits between two tries, in seconds.
-        spend: Called before each command that is sent, and may wait.
     """
 
     def __init__(
@@ -69,12 +68,10 @@ class Cluster:
         config: Path | None = None,
         template: Path | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        spend: Callable[[], None] | None = None,
     ) -> None:
         self.site = site
         self.transport = transport
         self._sleep = sleep
-        self._spend = spend
         self._loader = template_loader(config or config_dir(), template)
         self._proven: dict[Data, float] = {}
         self._heads: dict[str, bytes] = {}
@@ -211,16 +208,11 @@ class Cluster:
         return drive(flow, self._run)
 
     def _run(self, command: Command) -> Completed:
-        return run_with_retry(self._run_once, command, sleep=self._sleep)
-
-    def _run_once(self, command: Command) -> Completed:
-        if self._spend is not None:
-            self._spend()
-        return self.transport.run(command)
+        return run_with_retry(self.transport.run, command, sleep=self._sleep)
 
 
 def open_transport(site: Site) -> Transport:
-    """The transport that a site's entry asks for."""
+    """The transport that a site's entry asks for; nothing counts what it does: see ``tracker.budget.open_site``."""
     if site.access.transport == "embedded":
         from aifa_hpc.embedded import EmbeddedTransport  # noqa: PLC0415 - only where it is used
 

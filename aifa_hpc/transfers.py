@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aifa_hpc.cluster import open_transport
 from aifa_hpc.command import drive
 from aifa_hpc.errors import InputError, SiteError, TransportError
 from aifa_hpc.jobs.check import require_open
@@ -35,6 +34,7 @@ from aifa_hpc.staging.room import Told, ask_room
 from aifa_hpc.staging.route import find_manifest, make_route
 from aifa_hpc.staging.strays import Stray, find_strays, remove_strays
 from aifa_hpc.staging.verify import Level, Report, verify
+from aifa_hpc.tracker.budget import open_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -268,7 +268,7 @@ class _Places:
         if name not in self._sites:
             site = load_site(name)
             require_open(site)
-            self._sites[name] = site, self._stack.enter_context(open_transport(site))
+            self._sites[name] = site, self._stack.enter_context(open_site(site))
         return self._sites[name]
 
     def open(self, location: Location) -> Endpoint:

@@ -22,7 +22,8 @@ ROWS = (
     {"sbatch", "staging", "embedded"},
     {"cluster", "lakehouse"},
     {"executor"},
-    {"tracker", "transfers"},
+    {"tracker"},
+    {"transfers"},
     {"demo", "views"},
     {"cli", "testing"},
 )

@@ -27,7 +27,7 @@ def doctor(site: str, write: bool, everything: bool) -> int:
 
     Exits with 0 when nothing contradicts the profile, with 1 when there is drift; what SITE does not tell is no drift.
     """
-    from aifa_hpc.cluster import Cluster, open_transport  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.cluster import Cluster  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.jobs.check import require_open  # noqa: PLC0415
     from aifa_hpc.sites import drift  # noqa: PLC0415
     from aifa_hpc.sites.load import (  # noqa: PLC0415
@@ -40,10 +40,11 @@ def doctor(site: str, write: bool, everything: bool) -> int:
     )
     from aifa_hpc.sites.settle import write_block  # noqa: PLC0415
     from aifa_hpc.slurm.survey import survey  # noqa: PLC0415
+    from aifa_hpc.tracker.budget import open_site  # noqa: PLC0415
 
     output, machine = current_output(), load_site(site)
     require_open(machine)
-    cluster = Cluster(machine, open_transport(machine))
+    cluster = Cluster(machine, open_site(machine))
     try:
         asked = [path for _, path in drift.places(machine)]
         told = ask(cluster, survey(asked, drift.tools(machine)))

@@ -23,6 +23,7 @@ def login(site: str) -> None:
     """
     from aifa_hpc.jobs.check import require_open  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.sites.load import load_site, state_dir  # noqa: PLC0415
+    from aifa_hpc.tracker.budget import pace  # noqa: PLC0415
     from aifa_hpc.transport.by_hand import log_in  # noqa: PLC0415
     from aifa_hpc.transport.connect import node_memory  # noqa: PLC0415
     from aifa_hpc.transport.openssh import utc_now  # noqa: PLC0415
@@ -30,6 +31,8 @@ def login(site: str) -> None:
     machine = load_site(site)
     require_open(machine)
     nodes = _nodes(machine)
+    for node in nodes.values():
+        pace(node, machine)
     session = log_in(nodes, node_memory(state_dir()))
     for certificate in nodes[session.host].certificates:
         if warning := certificate.warning(utc_now()):

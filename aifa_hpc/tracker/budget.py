@@ -6,17 +6,23 @@ than one, and nobody is refused.
 
 from __future__ import annotations
 
+import datetime
 import logging
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
+from aifa_hpc.cluster import open_transport
+from aifa_hpc.sites.load import state_dir
 from aifa_hpc.tracker.asking import Asking
 from aifa_hpc.tracker.store import Store
 
 if TYPE_CHECKING:
-    import datetime
     from collections.abc import Callable
     from pathlib import Path
+
+    from aifa_hpc.sites.model import Site
+    from aifa_hpc.transport.base import Transport
 
 logger = logging.getLogger(__name__)
 
@@ -74,3 +80,22 @@ class Budget:
             logger.warning("%s gets no more %s for %.0f s, to stay welcome there", self._site, bucket.kind, seconds)
         if seconds > 0:
             self._sleep(seconds)
+
+
+def open_site(site: Site) -> Transport:
+    """The transport that a site's entry asks for, as everything but a test opens it: what it does is counted.
+
+    Raises:
+        InputError: A host, user or fingerprint that cannot be one.
+    """
+    transport = open_transport(site)
+    pace(transport, site)
+    return transport
+
+
+def pace(transport: Transport, site: Site) -> None:
+    """Counts a transport's commands and logins against what the user may spend on the site; here is free of it."""
+    if site.access.transport in {"openssh", "fabric"}:
+        path = state_dir() / "jobs.sqlite3"
+        budget = Budget(path, site.name, clock=lambda: datetime.datetime.now(datetime.UTC), sleep=time.sleep)
+        transport.pace(commands=budget.command, logins=budget.connection)

@@ -6,13 +6,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from aifa_hpc.cluster import Cluster, open_transport
+from aifa_hpc.cluster import Cluster
 from aifa_hpc.errors import AifaError, InputError, SiteError, TransportError
 from aifa_hpc.jobs.check import require_open
 from aifa_hpc.jobs.plan import read_indices
 from aifa_hpc.sites.load import load_site, state_dir
 from aifa_hpc.tracker.adopting import adopt
-from aifa_hpc.tracker.budget import Budget
+from aifa_hpc.tracker.budget import open_site
 from aifa_hpc.tracker.groups import collapse, whole
 from aifa_hpc.tracker.handle import JobHandle
 from aifa_hpc.tracker.outbox import Outbox
@@ -50,12 +50,7 @@ def connect(name: str, *, template: Path | None = None) -> Connection:
     require_open(site)
     store = Store(state_dir() / "jobs.sqlite3")
     try:
-        transport, spend = open_transport(site), None
-        if site.access.transport in {"openssh", "fabric"}:
-            budget = Budget(store.path, site.name, clock=utc_now, sleep=time.sleep)
-            transport.pace_logins(budget.connection)
-            spend = budget.command
-        return Connection(Cluster(site, transport, template=template, spend=spend), store)
+        return Connection(Cluster(site, open_site(site), template=template), store)
     except BaseException:
         store.close()
         raise

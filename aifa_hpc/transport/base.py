@@ -75,13 +75,25 @@ class Channel(ABC):
 class Transport(ABC):
     """A way to a machine. Safe to use from several threads; closing it twice is harmless."""
 
+    _before_command: Callable[[], None] | None = None
     _before_login: Callable[[], None] | None = None
 
-    def pace_logins(self, wait: Callable[[], None]) -> None:
-        """Has a function called before each new connection, which may wait: sites block who connects too often."""
-        self._before_login = wait
+    def pace(self, *, commands: Callable[[], None], logins: Callable[[], None]) -> None:
+        """Has functions called that may wait: sites block who asks or connects too often.
 
-    def _await_login(self) -> None:
+        Args:
+            commands: Before each command, whether it is run or opened.
+            logins: Before each new connection, also one that then fails.
+        """
+        self._before_command = commands
+        self._before_login = logins
+
+    def await_command(self) -> None:
+        """To be called before each command."""
+        if self._before_command is not None:
+            self._before_command()
+
+    def await_login(self) -> None:
         """To be called before each new connection."""
         if self._before_login is not None:
             self._before_login()

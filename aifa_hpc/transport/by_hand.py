@@ -50,6 +50,7 @@ def log_in(nodes: Mapping[str, OpenSSHTransport], memory: NodeMemory, *, termina
     for host in memory.order(nodes):
         node = nodes[host]
         node.refuse_expired(utc_now())
+        node.await_login()
         code, said = _run(node.login_command(), terminal)
         if found := node.session():
             memory.answered(host)

@@ -142,7 +142,7 @@ class FabricTransport(SSHTransport):
                         " if your account is not asked for one, set mfa = false."
                     ),
                 )
-            self._await_login()
+            self.await_login()
             self._connection = self._connect()
             self._connection.transport.set_keepalive(_KEEPALIVE_SECONDS)
             return self._connection.transport

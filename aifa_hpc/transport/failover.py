@@ -47,10 +47,10 @@ class FailoverTransport(Transport):
         """Starts it on one of them."""
         return self._on_a_node(lambda node: node.open(command))
 
-    def pace_logins(self, wait: Callable[[], None]) -> None:
-        """As many connections to all of them together: the firewall before them is one."""
+    def pace(self, *, commands: Callable[[], None], logins: Callable[[], None]) -> None:
+        """As much to all of them together: the firewall before them is one, and so is the controller behind them."""
         for node in self._nodes.values():
-            node.pace_logins(wait)
+            node.pace(commands=commands, logins=logins)
 
     def close(self) -> None:
         """Lets go of all connections."""

@@ -319,7 +319,7 @@ class OpenSSHTransport(SSHTransport):
             if self.alive():
                 return
             self.refuse_expired(utc_now())
-            self._await_login()
+            self.await_login()
             code, log = self._connect(f"ControlPersist={_PERSIST_SECONDS}", "ControlMaster=auto", *self._mux)
             # The login shell may end as it likes.
             if code != _SSH_FAILED or self.alive():

@@ -72,6 +72,7 @@ class SSHTransport(Transport):
 
     def run(self, command: Command) -> Completed:
         """Runs it over there."""
+        self.await_command()
         deadline = time.monotonic() + command.timeout
         envelope = _new_envelope()
         line = _require_line(envelope, command)
@@ -93,6 +94,7 @@ class SSHTransport(Transport):
 
     def open(self, command: Command) -> Channel:
         """Starts it over there."""
+        self.await_command()
         # A channel may be held for hours, so waiting long for one helps nobody; a moment lets a past one go.
         deadline = time.monotonic() + min(_OPEN_PATIENCE_SECONDS, command.timeout)
         return _patiently(lambda: self._open(command), deadline)

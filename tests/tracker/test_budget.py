@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import datetime
 import math
+import os
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+import aifa_hpc
 from aifa_hpc.command import Command
-from aifa_hpc.errors import NotSentError
+from aifa_hpc.errors import TransportError
+from aifa_hpc.sites.load import load_site
 from aifa_hpc.tracker.asking import Asking
-from aifa_hpc.tracker.budget import COMMANDS, CONNECTIONS, Budget
+from aifa_hpc.tracker.budget import COMMANDS, CONNECTIONS, Budget, open_site
 from aifa_hpc.tracker.connection import connect
 from aifa_hpc.tracker.store import Store
+from aifa_hpc.transfers import stage
 from aifa_hpc.transport.failover import FailoverTransport
 from aifa_hpc.transport.local import LocalTransport
 from aifa_hpc.transport.nodes import NodeMemory
+from tests.program import run_aifa
 from tests.tracker.written import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class Person:
@@ -70,26 +79,77 @@ def test_sites_and_kinds_have_their_own(tmp_path: Path) -> None:
     assert ([6.0], []) == ([round(seconds, 6) for seconds in lumi.slept], jupiter.slept)
 
 
+@pytest.fixture
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], dict[str, int]]]:
+    """Writes down a site ``mine`` that cannot be reached, by some transport; tells what was spent on it since."""
+    with tempfile.TemporaryDirectory() as folder:  # the path of a socket is 107 bytes at most
+        monkeypatch.setenv("AIFA_STATE_DIR", folder)
+        monkeypatch.setenv("AIFA_CONFIG_DIR", str(tmp_path))
+
+        def spent(kind: str) -> dict[str, int]:
+            (tmp_path / "sites.toml").write_text(
+                f'[sites.mine]\nextends = "lumi"\ntransport = "{kind}"\naccount = "project_465000001"\n'
+                'user = "ada"\nhost = "127.0.0.1"\nport = 1\nmfa = false\n'
+            )
+            with closing(Store(Path(folder) / "jobs.sqlite3")) as store:
+                found = store.database.select("SELECT kind, level FROM budgets WHERE site = 'mine'")
+            most = {bucket.kind: bucket.most for bucket in (COMMANDS, CONNECTIONS)}
+            return {kind: math.ceil(most[kind] - level) for kind, level in found}
+
+        yield spent
+
+
+def by_connection(_: Path) -> None:
+    """One command of a connection's."""
+    with connect("mine") as connection:
+        connection.cluster.transport.run(Command(argv=("true",)))
+
+
+def by_copy(tmp_path: Path) -> None:
+    """The first command of a copy."""
+    (tmp_path / "data").mkdir()
+    stage(f"{tmp_path}/data", "mine:/scratch/project_465000001/data", data_class="open")
+
+
+def by_channel(_: Path) -> None:
+    """A channel, as the remote agent has it."""
+    with open_site(load_site("mine")) as transport:
+        transport.open(Command(argv=("true",)))
+
+
+@pytest.mark.parametrize("way", [by_connection, by_copy, by_channel])
 @pytest.mark.parametrize("kind", ["openssh", "fabric"])
 def test_every_command_and_every_login_is_counted(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    kind: str, way: Callable[[Path], None], away: Callable[[str], dict[str, int]], tmp_path: Path
 ) -> None:
-    """Also tries that fail: they are what sites block for."""
-    folder = tempfile.TemporaryDirectory()  # the path of a socket is 107 bytes at most
-    request.addfinalizer(folder.cleanup)
-    monkeypatch.setenv("AIFA_STATE_DIR", folder.name)
-    monkeypatch.setenv("AIFA_CONFIG_DIR", str(tmp_path))
-    (tmp_path / "sites.toml").write_text(
-        f'[sites.mine]\nextends = "lumi"\ntransport = "{kind}"\n'
-        'user = "ada"\nhost = "127.0.0.1"\nport = 1\nmfa = false\n'
-    )
-    with connect("mine") as connection, pytest.raises(NotSentError):
-        connection.cluster._run_once(Command(argv=("true",)))
-    with closing(Store(Path(folder.name) / "jobs.sqlite3")) as store:
-        levels = dict(store.database.select("SELECT kind, level FROM budgets WHERE site = 'mine'"))
-    assert {"commands": COMMANDS.most - 1, "connections": CONNECTIONS.most - 1} == {
-        kind: math.floor(level) for kind, level in levels.items()
+    """Whichever way into a site is taken, and tries that fail too: they are what sites block for."""
+    assert {} == away(kind)
+    with pytest.raises(TransportError):
+        way(tmp_path)
+    spent = away(kind)
+    assert (True, True) == (spent["commands"] >= 1, spent["connections"] >= 1), spent
+
+
+@pytest.mark.parametrize(("words", "commands"), [(("sites", "doctor", "mine"), 1), (("login", "mine"), 0)])
+def test_the_doctor_and_a_login_by_hand_are_counted(
+    words: tuple[str, ...], commands: int, away: Callable[[str], dict[str, int]], tmp_path: Path
+) -> None:
+    """A person who mistypes a code is blocked like a script that does."""
+    away("openssh")
+    assert 3 == (ran := run_aifa(*words, env=os.environ, cwd=tmp_path, timeout=60)).code, ran.err
+    spent = away("openssh")
+    assert (commands > 0, True) == (spent.get("commands", 0) > 0, spent["connections"] >= 1), spent
+
+
+def test_only_one_place_opens_sites() -> None:
+    """What asks for an uncounted way in is that place, and nobody else."""
+    package = Path(aifa_hpc.__file__).parent
+    asking = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "import open_transport" in path.read_text()
     }
+    assert {"cluster.py", "tracker/budget.py"} == asking
 
 
 def test_a_queue_that_always_changes_is_asked_at_the_sites_pace(tmp_path: Path) -> None:
@@ -110,7 +170,8 @@ def test_login_nodes_share_one_budget() -> None:
     memory = NodeMemory(Path("unused"))
     logins: list[str] = []
     pair = FailoverTransport(dict(zip("ab", nodes, strict=True)), memory, by_hand=False)  # type: ignore[arg-type] # any do
-    pair.pace_logins(lambda: logins.append("login"))
+    pair.pace(commands=lambda: logins.append("command"), logins=lambda: logins.append("login"))
     for node in nodes:
-        node._await_login()
-    assert ["login"] * 2 == logins
+        node.await_command()
+        node.await_login()
+    assert ["command", "login"] * 2 == logins
