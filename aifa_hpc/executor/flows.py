@@ -36,12 +36,20 @@ mv -- calls.part "$4" && echo "aifa: kept"
 """``$1`` folder of bundles, ``$2`` key, ``$3`` size, ``$4`` name; the bundle on standard input."""
 
 _DROP = """
-for bundle; do
-  case $bundle in
-    */calls/*/calls.pyz) rm -f -- "$bundle" && rmdir -- "${bundle%/calls.pyz}" ;;
+for place; do
+  case $place in
+    */calls/*/calls.pyz) bundle=${place%/calls.pyz} ;;
+    *)
+      key=$(sed -n 's|.*/calls/\\([0-9a-f]\\{1,\\}\\)/calls[.]pyz.*|\\1|p' "$place/script.sbatch" | head -n 1)
+      [ -n "$key" ] || continue
+      bundle=${place%/jobs/*}/calls/$key
+      ;;
   esac
+  rm -f -- "$bundle/calls.pyz" && rmdir -- "$bundle"
 done
 """
+"""The arguments are bundles, and folders of jobs, whose scripts name their bundles: a job that was killed has left
+nothing that does."""
 
 _FETCH = """
 limit=$1 all=$2 number=0 total=0 me=$(id -u)
@@ -129,9 +137,9 @@ def keep(calls: str, key: str, bundle: bytes) -> Flow[str]:
     return f"{calls}/{key}/{BUNDLE}"
 
 
-def drop(bundles: Sequence[str]) -> Flow[None]:
-    """Removes bundles that are needed no more; one that is gone is no error."""
-    yield shell(_DROP, *bundles, idempotent=True)
+def drop(places: Sequence[str]) -> Flow[None]:
+    """Removes bundles, each named by its path or by its job's folder; one that is gone is no error."""
+    yield shell(_DROP, *places, idempotent=True)
 
 
 def fetch(wanted: Sequence[Wanted], *, most: int = MOST_BYTES) -> Flow[list[Handed]]:

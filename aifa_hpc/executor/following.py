@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aifa_hpc.errors import (
     AifaError,
@@ -27,6 +27,7 @@ from aifa_hpc.transport.refusals import PersonNeededError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future
 
     from aifa_hpc.executor.call import Call
     from aifa_hpc.executor.flows import Handed
@@ -65,7 +66,10 @@ class Following:
         self._calls = tuple(calls)
         self._looks = 0
         self._failures = 0
-        self._bundles: set[str] = set()
+        self._dropped = False
+        if whole:
+            for call in self._calls:
+                call.add_done_callback(self._see_cancelled)
 
     def begin(self) -> None:
         """Follows until all calls are done.
@@ -74,6 +78,11 @@ class Following:
             InputError: The connection is closed.
         """
         self._host.watch(self._token, self.tell)
+
+    def _see_cancelled(self, call: Future[Any]) -> None:
+        """Removes the bundle when the last call is cancelled: nobody may be there any more when the job has ended."""
+        if call.cancelled() and all(other.done() for other in self._calls):
+            self._drop()
 
     def tell(self, news: Part | AifaError) -> None:
         """Is told of a change, in a thread of the connection's."""
@@ -139,7 +148,6 @@ class Following:
         if not files:
             return None
         outcomes = {rank: read_outcome(data) for rank, data in sorted(files.items())}
-        self._bundles |= {outcome.bundle for outcome in outcomes.values()}
         failed = next((outcome for outcome in outcomes.values() if not outcome.ok), None)
         if failed is not None:
             return error_of(failed, f"job {call.id}")
@@ -153,10 +161,10 @@ class Following:
                 _fail(call, _no_result(call, parts[call.folder], why))
 
     def _drop(self) -> None:
-        bundles, self._bundles = self._bundles, set()
-        if bundles:
+        if not self._dropped:
+            self._dropped = True
             with suppress(AifaError):  # it is small, and harms nobody
-                self._host.cluster.drive(drop(sorted(bundles)))
+                self._host.cluster.drive(drop([self._calls[0].folder]))
 
     def _why(self) -> str:
         with suppress(AifaError):

@@ -35,7 +35,6 @@ class Outcome:
         ok: The call returned.
         body: Pickle of the value, or of the exception.
         ranks: How many ranks ran the call.
-        bundle: Path of its bundle.
         kind: Type of the exception.
         message: Its words.
         traceback: On the node.
@@ -45,7 +44,6 @@ class Outcome:
     ok: bool
     body: bytes
     ranks: int = 1
-    bundle: str = ""
     kind: str = ""
     message: str = ""
     traceback: str = ""
@@ -65,7 +63,6 @@ def read_outcome(data: bytes) -> Outcome:
             ok=header["ok"],
             body=body,
             ranks=header["ranks"],
-            bundle=header["bundle"],
             **{key: header.get(key, "") for key in ("kind", "message", "traceback", "stage")},
         )
     except (ValueError, KeyError, TypeError) as error:

@@ -25,7 +25,6 @@ def main() -> int:
     header: dict[str, Any] = {
         "ok": False,
         "python": platform.python_version(),
-        "bundle": os.path.abspath(sys.argv[0]),
         "ranks": int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")),
     }
     body = b""

@@ -110,6 +110,6 @@ def test_a_damaged_outcome_is_told(data: bytes) -> None:
 
 def test_a_value_that_cannot_be_loaded_here_is_told() -> None:
     """Its package is on the node only."""
-    outcome = read_outcome(b'{"ok": true, "ranks": 1, "bundle": "b"}\ncnot_here\nX\n.')
+    outcome = read_outcome(b'{"ok": true, "ranks": 1}\ncnot_here\nX\n.')
     with pytest.raises(JobFailedError, match=r"cannot be loaded here: ModuleNotFoundError"):
         value_of(outcome, "job 1")

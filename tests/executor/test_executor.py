@@ -233,6 +233,37 @@ def test_a_bundle_is_gone_when_its_calls_are_done(connection: Connection, tmp_pa
     assert 0o600 == result.stat().st_mode & 0o777
 
 
+def calls_left(tmp_path: Path) -> list[Path]:
+    """The bundles on the site."""
+    return list((tmp_path / "state" / "local" / "calls").iterdir())
+
+
+def test_a_bundle_of_a_job_that_left_nothing_is_gone_too(executor: Executor, tmp_path: Path) -> None:
+    """Of a process that died, and of calls that were cancelled: then at once, when the last of them was."""
+    executor.submit(die).wait(SECONDS)
+    assert [] == calls_left(tmp_path)
+    calls = executor.map_array(__import__("time").sleep, [600, 600])
+    assert (True, 1) == (calls[0].cancel(), len(calls_left(tmp_path)))
+    assert (True, []) == (calls[1].cancel(), calls_left(tmp_path))
+
+
+def test_a_cancelled_call_of_an_array_leaves_the_others(executor: Executor, tmp_path: Path) -> None:
+    """Whose results come, and whose bundle goes with the last of them."""
+    sleep = __import__("time").sleep
+    calls = executor.map_array(lambda seconds: sleep(seconds) or seconds, [600, 0.5])
+    assert (True, True) == (calls[0].cancel(), calls[0].cancelled())
+    assert 0.5 == calls[1].result(SECONDS)
+    assert [] == calls_left(tmp_path)
+
+
+def test_a_call_that_was_cancelled_elsewhere_says_so(executor: Executor, connection: Connection) -> None:
+    """By hand, or by another program; its bundle goes."""
+    call = executor.submit(__import__("time").sleep, 600)
+    connection.cluster.cancel(call.id)
+    with pytest.raises(JobFailedError, match="ended as CANCELLED"):
+        call.result(SECONDS)
+
+
 class Recorder:
     """A host that keeps the job instead of submitting it, on a site whose bundles go nowhere.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,17 @@ def test_a_bundle_is_kept_for_its_owner_only(run: Callable[[Command], Completed]
     assert (0o600, 0o700) == (kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777)
     drive(drop([path, path, "/etc/passwd", f"{calls}/other"]), run)
     assert [] == list(Path(calls).iterdir())
+
+
+def test_a_job_that_left_nothing_names_its_bundle(run: Callable[[Command], Completed], tmp_path: Path) -> None:
+    """In its script; a job without one, or with a script of another kind, has none to remove."""
+    work = tmp_path / "a'; echo $(id) #"
+    path, other = (Path(drive(keep(f"{work}/calls", key, BYTES), run)) for key in ("0badcafe", "0badcaff"))
+    for name, line in {"killed": f"python3 {shlex.quote(str(path))}", "shell": "ls /calls/"}.items():
+        (work / "jobs" / name).mkdir(parents=True)
+        (work / "jobs" / name / "script.sbatch").write_text(f"#!/bin/bash\n{line}\n")
+    drive(drop([f"{work}/jobs/{name}" for name in ("killed", "shell", "gone")]), run)
+    assert (False, True) == (path.parent.exists(), other.exists())
 
 
 def test_a_bundle_that_was_cut_is_not_kept(run: Callable[[Command], Completed], tmp_path: Path) -> None:
