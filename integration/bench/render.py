@@ -1,6 +1,6 @@
 """A thousand different jobs read, checked and rendered for each site, beside what others take, in seconds of one core.
 
-    python integration/bench/render.py [--jobs 1000] [--rounds 5] [--peers PYTHON]
+    python -m integration.bench.render [--jobs 1000] [--rounds 5] [--peers PYTHON]
 
 Goal: under two seconds for a thousand jobs, reading and checking included. The peers are submitit and PSI/J, of which a
 throw-away environment is made (or that of ``--peers`` is used); each renders a job of the same size by the function
@@ -13,7 +13,6 @@ import argparse
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from aifa_hpc.jobs.decode import read_job
 from aifa_hpc.sbatch.loader import template_loader
 from aifa_hpc.sbatch.render import render
 from aifa_hpc.sites.load import load_site
+from integration.bench.peers import install
 
 if TYPE_CHECKING:
     from aifa_hpc.sites.model import Site
@@ -121,18 +121,6 @@ def ours(site: Site, texts: list[str]) -> dict[str, float]:
     return {"read": read - begin, "check": checked - read, "render": rendered - checked}
 
 
-def install(folder: Path) -> tuple[str, dict[str, str]]:
-    """A Python with the peers in it, and for those that cannot be had the reason."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python, missing = str(folder / "bin" / "python"), {}
-    for name in PEERS:
-        words = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", name]
-        ran = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
-        if ran.returncode:
-            missing[name] = (ran.stderr.strip().splitlines() or ["pip failed"])[-1]
-    return python, missing
-
-
 def peer(python: str, name: str, count: int, home: str) -> float:
     """Seconds a peer takes to render that many jobs; what it leaves in a home folder goes to ``home``."""
     words = [python, "-W", "ignore", "-c", PEERS[name], str(count)]
@@ -180,7 +168,7 @@ def main() -> None:
     parser.add_argument("--peers", metavar="PYTHON", help="a Python that has the peers already")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="aifa-peers-") as folder:
-        python, missing = (given.peers, {}) if given.peers else install(Path(folder))
+        python, missing = (given.peers, {}) if given.peers else install(Path(folder), PEERS)
         found = measure(given.jobs, given.rounds, python, [name for name in PEERS if name not in missing], folder)
     report(found, given.jobs, missing)
 

@@ -17,7 +17,6 @@ import platform
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ from aifa_hpc.staging.engine import copy
 from aifa_hpc.staging.ledger import Ledger
 from aifa_hpc.testing.sshd import Sshd, free_port
 from aifa_hpc.transport.openssh import OpenSSHTransport
-from integration.bench.peers import CIPHER, OverS3, OverSSH, program
+from integration.bench.peers import CIPHER, OverS3, OverSSH, far, program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -301,12 +300,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="aifa-bench-", dir=options.folder) as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         sshd = stack.enter_context(Sshd.started(folder / "sshd", "Subsystem sftp internal-sftp"))
-        argv = (sys.executable, "-m", "aifa_hpc.testing.link", str(sshd.port), str(DELAY))
-        link = stack.enter_context(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        assert link.stdout is not None
         machines = (
             Machine(folder, sshd, sshd.port, "0 ms"),
-            Machine(folder, sshd, int(link.stdout.readline()), f"{2000 * DELAY:.0f} ms"),
+            Machine(folder, sshd, stack.enter_context(far(sshd.port, DELAY)), f"{2000 * DELAY:.0f} ms"),
         )
         for machine in machines:
             stack.callback(machine.close)
