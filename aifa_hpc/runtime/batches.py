@@ -1,45 +1,59 @@
 """Arrow batches of a rank's rows, read ahead by a thread, resumable from the row where training stopped.
 
-Needs pyarrow, which is imported when reading begins.
+Row groups behind a URL are fetched several at a time, because each costs a way there and back. Needs pyarrow, which is
+imported when reading begins.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import threading
+from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from aifa_hpc.errors import InputError
+from aifa_hpc.runtime.folders import is_url
+from aifa_hpc.runtime.remote import RemoteParquet
 from aifa_hpc.runtime.shares import between
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from concurrent.futures import Future
     from types import TracebackType
 
+    from aifa_hpc.runtime.folders import Root
     from aifa_hpc.runtime.shares import Rows
 
 _LOOK_SECONDS = 0.1
 """How often the reading thread looks whether anybody still wants what it has read."""
+
+_FETCHED = 4
+"""Row groups behind a URL that are fetched at a time; memory holds as many."""
+
+_FOOTERS = 64
+"""Footers of such files that are kept: in the order of an epoch row groups of one file do not follow each other."""
 
 
 class Batches:
     """An iterator of ``pyarrow.RecordBatch``; close it, or leave its ``with``, when it is not read to its end.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the data set, or its URL.
         line: The rows, in their order.
         columns: Names; all by default.
         names: Of a table, its columns' names by the ids that its files have them under; else files' names count.
         size: Rows of a batch; the last one may be shorter.
-        ahead: Batches that are read before they are asked for. Memory holds these and one row group.
+        ahead: Batches that are read before they are asked for. Memory holds these and one row group; of
+            files behind a URL four row groups.
         start: Rows to leave out at the beginning, because they were read before.
     """
 
     def __init__(
         self,
-        root: Path,
+        root: Root,
         line: Sequence[Rows],
         *,
         columns: Sequence[str] | None = None,
@@ -124,24 +138,49 @@ class Batches:
             yield _one(waiting)
 
     def _tables(self) -> Iterator[Any]:
-        path, file, first = "", None, None
-        own: dict[str, str] = {}
+        first = None
+        for rows, table in self._fetched() if is_url(self._root) else self._read():
+            first = first or (rows.path, table.schema)
+            _require_same(rows.path, table.schema, *first)
+            yield table.slice(rows.start, len(rows))
+
+    def _read(self) -> Iterator[tuple[Rows, Any]]:
+        """Row groups one after the other; what the system reads ahead of a file is used."""
+        path, file = "", None
         try:
             for rows in self._line:
                 if rows.path != path:
                     if file is not None:
                         file.close()
                     path, file = rows.path, open_parquet(self._root, rows.path)
-                    own = self._columns_of(file, rows.path)
-                assert file is not None
-                table = file.read_row_group(rows.group, columns=list(own.values())).select(list(own.values()))
-                table = table.rename_columns(list(own))
-                first = first or (path, table.schema)
-                _require_same(path, table.schema, *first)
-                yield table.slice(rows.start, len(rows))
+                yield rows, self._group(file, rows)
         finally:
             if file is not None:
                 file.close()
+
+    def _fetched(self) -> Iterator[tuple[Rows, Any]]:
+        """Row groups in their order, several of them on their way."""
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only for data behind a URL
+
+        opened = functools.lru_cache(_FOOTERS)(functools.partial(open_parquet, self._root))
+        coming: deque[tuple[Rows, Future[Any]]] = deque()
+        pool = ThreadPoolExecutor(_FETCHED)
+        try:
+            for rows in self._line:
+                coming.append((rows, pool.submit(lambda one: self._group(opened(one.path), one), rows)))
+                if len(coming) == _FETCHED:
+                    before, future = coming.popleft()
+                    yield before, future.result()
+            for before, future in coming:
+                yield before, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _group(self, file: Any, rows: Rows) -> Any:
+        """The wanted columns of a row group, under the names that they are wanted by."""
+        own = self._columns_of(file, rows.path)
+        table = file.read_row_group(rows.group, columns=list(own.values())).select(list(own.values()))
+        return table.rename_columns(list(own))
 
     def _columns_of(self, file: Any, path: str) -> dict[str, str]:
         """The columns to read of a file: what they are called to what they are called in it."""
@@ -174,25 +213,28 @@ def _require_same(path: str, schema: Any, first_path: str, first: Any) -> None:
     )
 
 
-def open_parquet(root: Path, path: str) -> Any:
+def open_parquet(root: Root, path: str) -> Any:
     """A file of a data set, opened.
 
     Raises:
         InputError: It is gone, may not be read, or is no Parquet.
+        TransferError: A file behind a URL cannot be read now.
     """
+    if is_url(root):
+        return RemoteParquet(f"{root}/{path}")
     import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        return pq.ParquetFile(root / path)
+        return pq.ParquetFile(Path(root) / path)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)  # Arrow sets no strerror
         raise InputError(
-            f"{root / path} cannot be read: {why}.",
+            f"{root}/{path} cannot be read: {why}.",
             hint="`aifa stage verify` says what is missing or damaged, and can fetch it again.",
         ) from error
     except pa.ArrowInvalid as error:
-        raise InputError(f"{root / path} is no whole Parquet file: {error}.") from error
+        raise InputError(f"{root}/{path} is no whole Parquet file: {error}.") from error
 
 
 def _one(table: Any) -> Any:

@@ -12,12 +12,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.manifest import MANIFEST, read_manifest
 from aifa_hpc.runtime.batches import Batches, open_parquet
+from aifa_hpc.runtime.folders import folder_of
 from aifa_hpc.runtime.ranks import given_or_here
 from aifa_hpc.runtime.shares import RowGroup, cut, line_of, shuffled
 from aifa_hpc.runtime.table import METADATA, Files, metadata_of, table_files
@@ -25,6 +25,7 @@ from aifa_hpc.runtime.table import METADATA, Files, metadata_of, table_files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from aifa_hpc.runtime.folders import Here, Root, There
     from aifa_hpc.runtime.shares import Rows
 
 _READERS = 16
@@ -36,7 +37,7 @@ class Share:
     """The rows of one rank in one epoch.
 
     Attributes:
-        root: Folder of the data set.
+        root: Folder of the data set, or its URL.
         line: The rows, in the order in which they are read.
         seed: Of the order; ``None`` for that of the paths.
         epoch: From 0.
@@ -46,7 +47,7 @@ class Share:
         names: Of a table, its columns' names by their ids.
     """
 
-    root: Path
+    root: Root
     line: tuple[Rows, ...]
     seed: int | None
     epoch: int
@@ -124,7 +125,7 @@ class Share:
 
 
 def shards(
-    source: str | Path,
+    source: Root,
     *,
     seed: int | None = None,
     epoch: int = 0,
@@ -134,10 +135,11 @@ def shards(
     """The share of this rank.
 
     Args:
-        source: A folder of Parquet files, a manifest in one, or a single file. With a manifest, also one that lies in
-            the folder, only what it lists counts; without one, all ``*.parquet`` whose names, and whose folders'
-            names, do not begin with ``.`` or ``_``. Of an Iceberg table, its folder or a ``.metadata.json`` in it, the
-            data files of the present snapshot.
+        source: A folder of Parquet files, a manifest in one, or a single file, of this machine or behind a URL that
+            fsspec reads, such as ``s3://bucket/digits`` (credentials as s3fs finds them). With a manifest, also one
+            that lies in the folder, only what it lists counts; without one, all ``*.parquet`` whose names, and whose
+            folders' names, do not begin with ``.`` or ``_``. Of an Iceberg table, its folder or a ``.metadata.json``
+            in it, the data files of the present snapshot.
         seed: Shuffles row groups; without one they come in the order of their paths.
         epoch: Another order for each.
         rank: By default that of this task.
@@ -146,9 +148,10 @@ def shards(
     Raises:
         InputError: No such folder, no Parquet in it, a file cannot be read, or a table has deletes.
         ParseError: The manifest is damaged.
+        TransferError: A store cannot be read now.
     """
     rank, world = given_or_here(rank, world)
-    files = _files(Path(source))
+    files = _files(source)
     groups = row_groups(files.root, files.paths)
     line = line_of(shuffled(groups, seed=seed, epoch=epoch))
     return Share(
@@ -163,7 +166,7 @@ def shards(
     )
 
 
-def row_groups(root: Path, paths: Iterable[str]) -> list[RowGroup]:
+def row_groups(root: Root, paths: Iterable[str]) -> list[RowGroup]:
     """The row groups of files, from their footers.
 
     Raises:
@@ -187,24 +190,27 @@ def row_groups(root: Path, paths: Iterable[str]) -> list[RowGroup]:
         return [one for groups in pool.map(read, paths) for one in groups]
 
 
-def _files(source: Path) -> Files:
-    if _is_parquet(source.name) and not source.is_dir():
-        return Files(root=source.parent, paths=[source.name])
-    table = metadata_of(source) if source.is_dir() else source if source.name.endswith(METADATA) else None
+def _files(source: Root) -> Files:
+    folder: Here | There = folder_of(source)
+    is_folder, name = folder.is_folder(), folder.name
+    if _is_parquet(name) and not is_folder:
+        return Files(root=folder.parent.root, paths=[name])
+    if not is_folder and name.endswith(METADATA):
+        return table_files(folder.parent.parent, f"{folder.parent.name}/{name}")
+    table = metadata_of(folder) if is_folder else None
     if table is not None:
-        return table_files(table)
-    root, manifest = (source, source / MANIFEST) if source.is_dir() else (source.parent, source)
-    if manifest.is_file():
-        entries = read_manifest(manifest.read_text("ascii")).entries
-        paths = [entry.path for entry in entries if _is_parquet(entry.path)]
-    elif source.is_dir():
-        found = (path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
-        paths = sorted(path for path in found if _is_parquet(path))
+        return table_files(folder, table)
+    root, manifest = (folder, MANIFEST) if is_folder else (folder.parent, name)
+    listed = root.read(manifest)
+    if listed is not None:
+        paths = [entry.path for entry in read_manifest(listed.decode("ascii")).entries if _is_parquet(entry.path)]
+    elif is_folder:
+        paths = sorted(path for path in folder.find(".parquet") if _is_parquet(path))
     else:
-        raise InputError(f"{source} is neither a folder nor a manifest.")
+        raise InputError(f"{folder} is neither a folder nor a manifest.")
     if not paths:
-        raise InputError(f"{source} has no Parquet files.", hint="Their names end in .parquet.")
-    return Files(root=root, paths=paths)
+        raise InputError(f"{folder} has no Parquet files.", hint="Their names end in .parquet.")
+    return Files(root=root.root, paths=paths)
 
 
 def _is_parquet(path: str) -> bool:

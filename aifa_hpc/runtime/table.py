@@ -17,7 +17,7 @@ from aifa_hpc.manifest import safe_path
 from aifa_hpc.runtime.avro import read_records
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from aifa_hpc.runtime.folders import Here, Root, There
 
 HINT = "version-hint.text"
 METADATA = ".metadata.json"
@@ -25,20 +25,20 @@ _GONE = 2  # status of an entry that says what a commit removed
 _APPLIED = "`aifa stage copy ... --mode pushdown` writes plain Parquet with deletes applied and one schema."
 
 
-def metadata_of(folder: Path) -> Path | None:
-    """The metadata file of a folder that holds a table; ``None`` for any other folder.
+def metadata_of(folder: Here | There) -> str | None:
+    """The metadata file of a folder that holds a table, relative to it; ``None`` for any other folder.
 
     Raises:
         InputError: It holds one without saying which of its metadata files is meant.
     """
-    home = folder / "metadata"
-    if (home / HINT).is_file():
-        return home / f"v{(home / HINT).read_text('ascii').strip()}{METADATA}"
-    found = sorted(path.name for path in home.glob(f"*{METADATA}"))
+    hint = folder.read(f"metadata/{HINT}")
+    if hint is not None:
+        return f"metadata/v{hint.decode('ascii').strip()}{METADATA}"
+    found = sorted(folder.find(METADATA, "metadata"))
     if found:
         raise InputError(
             f"{folder} holds an Iceberg table without a {HINT}: which of its {len(found)} metadata files is meant?",
-            hint=f"Name it, such as shards({str(home / found[-1])!r}).",
+            hint=f"Name it, such as shards({f'{folder}/{found[-1]}'!r}).",
         )
     return None
 
@@ -48,26 +48,31 @@ class Files:
     """What is read of a data set.
 
     Attributes:
-        root: Its folder.
+        root: Its folder, or its URL.
         paths: Its files, relative to the root.
         names: Of a table, its columns' names by their ids.
     """
 
-    root: Path
+    root: Root
     paths: list[str]
     names: dict[int, str] | None = None
 
 
-def table_files(metadata: Path) -> Files:
+def table_files(folder: Here | There, path: str) -> Files:
     """The data files of a table's present snapshot.
+
+    Args:
+        folder: Of the table.
+        path: Of its metadata, relative to that.
 
     Raises:
         InputError: The table has no snapshot, has deletes, keeps files elsewhere or not as Parquet, or a file of its
             metadata is missing or damaged.
     """
-    root = metadata.parents[1]
+    metadata, data = f"{folder}/{path}", folder.read(path)
     try:
-        data = metadata.read_bytes()
+        if data is None:
+            raise FileNotFoundError("there is no such file")
         document = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
         place, current = document["location"].rstrip("/"), document.get("current-snapshot-id")
         snapshot = next((one for one in document.get("snapshots") or () if one["snapshot-id"] == current), None)
@@ -79,8 +84,8 @@ def table_files(metadata: Path) -> Files:
     if snapshot is None or "manifest-list" not in snapshot:
         raise InputError(f"{metadata} has no snapshot that can be read: nothing was ever written to the table.")
     found = []
-    for listed in _records(root, place, snapshot["manifest-list"]):
-        for entry in _records(root, place, listed["manifest_path"]):
+    for listed in _records(folder, place, snapshot["manifest-list"]):
+        for entry in _records(folder, place, listed["manifest_path"]):
             file = entry["data_file"]
             if entry["status"] == _GONE:
                 continue
@@ -89,18 +94,18 @@ def table_files(metadata: Path) -> Files:
             if file["file_format"].upper() != "PARQUET":
                 raise InputError(f"{file['file_path']} is {file['file_format']}, and read here is Parquet.")
             found.append(_below(place, file["file_path"]))
-    return Files(root=root, paths=sorted(found), names=names)
+    return Files(root=folder.root, paths=sorted(found), names=names)
 
 
-def _records(root: Path, place: str, location: str) -> list[Any]:
-    path = root / _below(place, location)
-    try:
-        return read_records(path.read_bytes(), str(path))
-    except OSError as error:
+def _records(folder: Here | There, place: str, location: str) -> list[Any]:
+    path = _below(place, location)
+    data = folder.read(path)
+    if data is None:
         raise InputError(
-            f"{path} cannot be read: {error.strerror}.",
+            f"{folder}/{path} cannot be read: No such file.",
             hint="`aifa stage verify` says what is missing or damaged, and can fetch it again.",
-        ) from error
+        )
+    return read_records(data, f"{folder}/{path}")
 
 
 def _below(place: str, location: str) -> str:
