@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import collections
 import datetime
-import json
 import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aifa_hpc.cluster import Cluster as Site
@@ -26,10 +24,11 @@ from aifa_hpc.transport.connect import open_transport
 from aifa_hpc.transport.openssh import OpenSSHTransport
 from aifa_hpc.units import Walltime
 from integration.clusters.control import Cluster
-from integration.conftest import SHAPES, User, make_user
+from integration.conftest import SHAPES, User, make_user, reroute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from aifa_hpc.tracker.records import Row
     from aifa_hpc.transport.base import Transport
@@ -208,13 +207,5 @@ def make_victim(home: Path, machine: str, transport: str) -> Victim:
     """A user of a cluster behind a proxy of the user's own, whom the ssh program logs in without a person."""
     user = make_user(home, machine, transport, mfa=False)
     proxy = Proxy(user.connect["port"])
-    # Keys are known under the cluster's own port.
-    own = Path(user.connect["ssh_config"]).read_text("utf-8").replace(f"Port {user.connect['port']}", "")
-    alias = f"[{user.connect['host']}]:{user.connect['port']}"
-    config = home / "ssh_config"
-    config.write_text(f"Host *\n    Port {proxy.port}\n    HostKeyAlias {alias}\n{own}", "utf-8")
-    sites = home / "config" / "sites.toml"
-    lines = [line for line in sites.read_text("utf-8").splitlines() if not line.startswith(("port ", "ssh_config "))]
-    lines.append(f"port = {proxy.port}\nssh_config = {json.dumps(str(config))}")
-    sites.write_text("\n".join(lines) + "\n", "utf-8")
+    reroute(user, proxy.port)
     return Victim(user, proxy)

@@ -93,6 +93,19 @@ def make_user(home: Path, machine: str, transport: str, **settings: Any) -> User
     return User(home, name, machine, json.loads((base / machine / "connect.json").read_text()))
 
 
+def reroute(user: User, port: int) -> None:
+    """Has a user reach the cluster by another port of this machine, such as that of a slow link to it."""
+    # Keys are known under the cluster's own port.
+    own = Path(user.connect["ssh_config"]).read_text("utf-8").replace(f"Port {user.connect['port']}", "")
+    alias = f"[{user.connect['host']}]:{user.connect['port']}"
+    config = user.home / "ssh_config"
+    config.write_text(f"Host *\n    Port {port}\n    HostKeyAlias {alias}\n{own}", "utf-8")
+    sites = user.home / "config" / "sites.toml"
+    lines = [line for line in sites.read_text("utf-8").splitlines() if not line.startswith(("port ", "ssh_config "))]
+    lines.append(f"port = {port}\nssh_config = {json.dumps(str(config))}")
+    sites.write_text("\n".join(lines) + "\n", "utf-8")
+
+
 def submit(user: User, site: str, *command: str, more: str = "", **resources: Any) -> dict[str, Any]:
     """Submits a job to one of the user's sites; ``more`` goes below the job file."""
     there = dataclasses.replace(user, machine=site.partition("-")[0])
