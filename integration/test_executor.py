@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from integration.clusters.control import clusters_dir
 from integration.conftest import SHAPES, SITES, User, make_user
 
 if TYPE_CHECKING:
@@ -39,8 +41,10 @@ def rank():
 
 @pytest.fixture(params=SITES)
 def someone(request: pytest.FixtureRequest, clusters: None, tmp_path: Path) -> User:
-    """A user of each cluster, logged in where a person has to."""
-    user = make_user(tmp_path, request.param, "openssh")
+    """A user of each cluster, logged in where a person has to, with a folder of jobs that nobody else uses."""
+    told = json.loads((clusters_dir() / request.param / "connect.json").read_text())
+    workdir = f"{told['workdir']}/{tmp_path.parent.name}-{tmp_path.name}"
+    user = make_user(tmp_path, request.param, "openssh", workdir=workdir)
     assert 0 == (ran := user.aifa("login", user.site)).code, ran.err
     return user
 
@@ -104,8 +108,7 @@ def test_functions_run_on_a_node_or_say_that_its_python_is_another(someone: User
             found["ran"],
         )
         assert "in fail\nValueError: not like this" in found["cause"]
-        left = someone.ssh(f"ls {someone.connect['workdir']}/calls")
-        assert "" == left
+        assert "" == someone.ssh(f"ls {someone.folder}/calls")
     else:
         assert "was pickled by" in found["errors"][0]
 
@@ -133,6 +136,49 @@ def test_a_call_outlives_the_program_that_made_it(someone: User) -> None:
     job, said = json.loads(ran.stdout)
     assert job == (said if same_python(someone) else job)
     assert [job] == someone.ssh(f"sacct -X -n -P -S now-1hours --name=late.{token} -o JobID").split()
+
+
+def test_calls_that_are_cancelled_end_in_slurm(someone: User) -> None:
+    """One call, and one of an array whose other goes on; Slurm has it so, and the bundles are gone.
+
+    Slurm keeps no record of an array's task that was cancelled while it waited, only of one that ran.
+    """
+    ran = run(
+        someone,
+        """
+        alone, (first, second) = executor.submit(late, 600), executor.map_array(late, [600, 0])
+        print(json.dumps({
+            "cancelled": [alone.cancel(), first.cancel()],
+            "ids": [alone.id, first.id, second.id],
+            "left": second.wait(150),
+            "said": str(second.exception()),
+        }))
+        """,
+    )
+    assert 0 == ran.returncode, ran.stderr
+    found = json.loads(ran.stdout)
+    assert ([True, True], True) == (found["cancelled"], found["left"])
+    alone, first, second = found["ids"]
+    states = accounted(someone, alone, second)
+    good = "COMPLETED" if same_python(someone) else "FAILED"
+    assert ("CANCELLED", good) == (states[alone], states[second])
+    assert "CANCELLED" == states.get(first, "CANCELLED")
+    assert "" == someone.ssh(f"squeue -h -j {alone},{first.partition('_')[0]} 2> /dev/null || true")
+    assert "" == someone.ssh(f"ls {someone.folder}/calls")
+
+
+def accounted(user: User, *ended: str) -> dict[str, str]:
+    """What accounting says of jobs and of the arrays that they belong to, once it says that these have ended."""
+    bases = ",".join(job.partition("_")[0] for job in ended)
+    script = f"sacct -X -n -P -j {bases} -o JobID,State"
+    for _ in range(60):
+        states = {
+            job: said.partition(" ")[0] for job, said in (line.split("|") for line in user.ssh(script).split("\n")[:-1])
+        }
+        if all(states.get(job, "PENDING") not in {"PENDING", "RUNNING", "COMPLETING"} for job in ended):
+            break
+        time.sleep(1)
+    return states
 
 
 @pytest.mark.skipif("lumi" not in SITES, reason="AIFA_CLUSTERS leaves LUMI out")
