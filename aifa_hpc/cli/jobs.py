@@ -129,7 +129,7 @@ def cancel(job_id: str, site: str | None) -> None:
             text = f"job {handle.id} is over already: {status_line(handle.status)}"
         else:
             handle.cancel()
-            text = f"asked {handle.row.site} to cancel job {handle.id}; `aifa jobs` shows when it has"
+            text = f"asked {handle.row.site} to cancel job {job_id}; `aifa jobs` shows when it has"
             if handle.id is None and handle.refresh().over:
                 text = f"job {handle.token} waited here and is forgotten"
         current_output().record(job_fields(handle.row), text)
