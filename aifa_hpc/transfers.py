@@ -93,9 +93,9 @@ def stage(
         TransferError: It stopped; what was verified stays.
         TransportError: A site cannot be reached.
     """
-    with _places() as places:
+    with open_places() as places:
         target = places.location(destination)
-        clearance = _clear(target, data_class)
+        clearance = clear_for(target, data_class)
         there = places.open(target)
         here = places.source(source, target, there, progress)
         return copy(
@@ -123,9 +123,9 @@ def plan(
 
     Args and errors are those of :func:`stage`.
     """
-    with _places() as places:
+    with open_places() as places:
         target = places.location(destination)
-        clearance = _clear(target, data_class)
+        clearance = clear_for(target, data_class)
         there = places.open(target)
         here = places.source(source, target, there, progress)
         route, made = make_plan(
@@ -151,9 +151,9 @@ def apply(made: PlanFile, *, trust: Trust = "verified", progress: Progress = sil
         InputError: A file is not as the plan has it; all of them are told, and nothing was done.
         TransferError: It stopped; what was verified stays.
     """
-    with _places() as places:
+    with open_places() as places:
         target = places.location(made.destination)
-        clearance = _clear(target, made.data_class)
+        clearance = clear_for(target, made.data_class)
         there = places.open(target)
         here = places.source(made.source, target, there, progress)
         route = make_route(here, there)
@@ -205,9 +205,9 @@ def prove(
         TransferError: A source no longer has what was published.
         TransportError: The site cannot be reached.
     """
-    with _places() as places:
+    with open_places() as places:
         target = places.location(place_of(destination))
-        clearance = _clear(target, data_class) if mend else None
+        clearance = clear_for(target, data_class) if mend else None
         end = places.open(target)
         report = verify(end, ledger=places.ledger, level=level, sample=sample, seed=seed, progress=progress)
         if report.ok or clearance is None:
@@ -236,7 +236,7 @@ def strays(destination: str, *, older: float, remove: bool = False) -> list[Stra
         InputError: It is no folder.
         TransferError: It cannot be listed or removed, or a copy into it is running.
     """
-    with _places() as places:
+    with open_places() as places:
         end = places.open(places.location(destination))
         found = find_strays(end, ledger=places.ledger, older=older, now=datetime.now(UTC))
         if remove:
@@ -250,7 +250,7 @@ def copies() -> tuple[list[Remembered], list[tuple[str, str, Unfinished]]]:
         return ledger.copies(), ledger.all_unfinished()
 
 
-class _Places:
+class Places:
     """What a call has opened, closed with its stack; a site is logged in to once."""
 
     def __init__(self, stack: ExitStack) -> None:
@@ -270,6 +270,10 @@ class _Places:
             require_open(site)
             self._sites[name] = site, self._stack.enter_context(open_site(site))
         return self._sites[name]
+
+    def lend(self, site: Site, transport: Transport) -> None:
+        """Uses a way to a site that somebody else has, and closes it."""
+        self._sites[site.name] = site, transport
 
     def open(self, location: Location) -> Endpoint:
         """The endpoint that a location means."""
@@ -360,9 +364,10 @@ class _Places:
 
 
 @contextmanager
-def _places() -> Iterator[_Places]:
+def open_places() -> Iterator[Places]:
+    """Opens nothing yet but the ledger."""
     with ExitStack() as stack:
-        yield _Places(stack)
+        yield Places(stack)
 
 
 def _root(target: Location) -> str:
@@ -372,7 +377,7 @@ def _root(target: Location) -> str:
     return (target.path if target.kind == "site" else f"{target}").rstrip("/") or "/"
 
 
-def _clear(target: Location, data_class: str | None) -> Clearance:
+def clear_for(target: Location, data_class: str | None) -> Clearance:
     """Leave to transfer there, by the class that was stated or is the site's default."""
     usual = load_site(target.site).access.default_class if target.kind == "site" and data_class is None else ""
     return clear(data_class or usual or None, outgoing=target.kind != "local")

@@ -29,6 +29,7 @@ from aifa_hpc.cli.sessions import sessions
 from aifa_hpc.cli.sites import sites
 from aifa_hpc.cli.stage import stage
 from aifa_hpc.cli.stage_keep import checker, ensure, gc, status
+from aifa_hpc.cli.stage_pull import pull
 from aifa_hpc.cli.watch import watch
 
 
@@ -63,7 +64,7 @@ for command in (
 ):
     cli.add_command(command)
 sites.add_command(doctor)
-for command in (ensure, checker, gc, status):
+for command in (pull, ensure, checker, gc, status):
     stage.add_command(command)
 
 

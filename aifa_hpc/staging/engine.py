@@ -80,15 +80,18 @@ def make_plan(
     progress: Progress = silent,
     recheck: bool = False,
     delete: bool = False,
+    reading: bool = True,
 ) -> tuple[Route, Plan]:
     """What :func:`copy` would do, without doing it.
 
-    Args and errors are those of :func:`copy`.
+    Args and errors are those of :func:`copy`; ``reading`` is as for :func:`staging.planning.plan_copy`.
     """
     _require(clearance, destination)
     with _explained(source, destination):
         route = make_route(source, destination)
-        return route, plan_copy(route, ledger=ledger, progress=progress, recheck=recheck, delete=delete)
+        return route, plan_copy(
+            route, ledger=ledger, progress=progress, recheck=recheck, delete=delete, reading=reading
+        )
 
 
 def copy(

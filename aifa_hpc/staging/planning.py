@@ -45,6 +45,7 @@ def plan_copy(
     recheck: bool = False,
     delete: bool = False,
     repair: Mapping[str, Entry] | None = None,
+    reading: bool = True,
 ) -> Plan:
     """Lists both sides and decides; compares by hash what sizes alone do not settle.
 
@@ -55,6 +56,7 @@ def plan_copy(
         recheck: Do not believe what ledger and manifest say of the destination.
         delete: Plan to delete what an earlier copy from this source made and the source no longer has.
         repair: What files must hold, by path at the destination; no others are meant.
+        reading: Compare by reading both sides; otherwise a file that may differ is sent.
 
     Raises:
         InputError: Something is in the way, or ``delete`` is asked of a single file or an empty source.
@@ -85,7 +87,12 @@ def plan_copy(
         there_known={} if recheck else known_there(there, ledger.content(destination.identity), manifest),
     )
     doubtful = plan.of(Verdict.COMPARE)
-    if doubtful:
+    if doubtful and not reading:
+        actions = (
+            replace(one, verdict=Verdict.SEND) if one.verdict is Verdict.COMPARE else one for one in plan.actions
+        )
+        plan = replace(plan, actions=tuple(actions))
+    elif doubtful:
         progress.checking(len(doubtful))
         compared = compare(doubtful, source, destination, ledger)
         plan = replace(plan, actions=tuple(compared.get(action.path, action) for action in plan.actions))
@@ -94,9 +101,13 @@ def plan_copy(
 
 def published(place: Endpoint, name: str) -> Manifest | None:
     """The manifest that an earlier copy left; one that cannot be read is as good as none."""
-    data = place.read_bytes(name)
+    return read_published(place.read_bytes(name) or b"", str(place))
+
+
+def read_published(data: bytes, place: str) -> Manifest | None:
+    """The manifest in these bytes; one that cannot be read is as good as none."""
     try:
-        return read_manifest(data.decode("ascii")) if data is not None else None
+        return read_manifest(data.decode("ascii")) if data else None
     except (ParseError, UnicodeDecodeError) as error:
         _log.warning("the manifest at %s is not used: %s", place, error)
         return None
