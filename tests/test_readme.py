@@ -102,7 +102,7 @@ def test_the_python_of_the_readme_uses_names_that_exist() -> None:
 
 def test_waiting_as_the_readme_shows_it(tmp_path: Path) -> None:
     """The example runs as it stands, on the site of this computer."""
-    (text,) = [block for block in blocks("python") if "as_completed" in block]
+    (text,) = [block for block in blocks("python") if "aifa.as_completed" in block]
     env = os.environ | {"AIFA_STATE_DIR": str(tmp_path / "state"), "AIFA_CONFIG_DIR": str(tmp_path / "config")}
     ran = subprocess.run(
         [sys.executable, "-c", text], env=env, capture_output=True, text=True, timeout=120, check=False
