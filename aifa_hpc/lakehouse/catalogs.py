@@ -9,16 +9,13 @@ says: so what these say is the default of every catalog, too.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+
+from aifa_hpc.runtime.folders import s3_settings
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
     from aifa_hpc.lakehouse.names import TableName
-
-_AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
-_REGION = "us-east-1"
-"""What stores that have no regions expect in signatures."""
 
 
 def load_table(name: TableName) -> Table:
@@ -37,20 +34,6 @@ def load_table(name: TableName) -> Table:
 
 
 def store_settings() -> dict[str, str]:
-    """Where S3 is by the environment or the profile, as properties of a FileIO; empty for Amazon's.
-
-    pyiceberg finds Amazon by itself, and the region of each bucket there.
-    """
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - heavy, and only for tables
-    from botocore.session import Session  # noqa: PLC0415
-
-    try:
-        session = Session()
-        region = session.get_config_variable("region") or _REGION
-        # Nothing is signed. With a key given, the machine's metadata service is not asked for one.
-        client = session.create_client("s3", region, aws_access_key_id="-", aws_secret_access_key="-")  # noqa: S106
-    except (BotoCoreError, ValueError):  # a broken profile; a table that is not in S3 needs none
-        return {}
-    url = str(client.meta.endpoint_url)
-    host = urlsplit(url).hostname or ""
-    return {} if host.endswith(_AMAZON) else {"s3.endpoint": url, "s3.region": region}
+    """Where S3 is by the environment or the profile, as properties of a FileIO; empty for Amazon's."""
+    found = s3_settings()
+    return {"s3.endpoint": found["endpoint_override"], "s3.region": found["region"]} if found else {}

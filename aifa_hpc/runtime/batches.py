@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.runtime.folders import is_url
-from aifa_hpc.runtime.remote import RemoteParquet
+from aifa_hpc.runtime.remote import open_remote
 from aifa_hpc.runtime.shares import between
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.1
 """How often the reading thread looks whether anybody still wants what it has read."""
 
-_FETCHED = 4
+_FETCHED = 8
 """Row groups behind a URL that are fetched at a time; memory holds as many."""
 
 _FOOTERS = 64
@@ -47,7 +47,7 @@ class Batches:
         names: Of a table, its columns' names by the ids that its files have them under; else files' names count.
         size: Rows of a batch; the last one may be shorter.
         ahead: Batches that are read before they are asked for. Memory holds these and one row group; of
-            files behind a URL four row groups.
+            files behind a URL eight row groups.
         start: Rows to leave out at the beginning, because they were read before.
     """
 
@@ -221,7 +221,7 @@ def open_parquet(root: Root, path: str) -> Any:
         TransferError: A file behind a URL cannot be read now.
     """
     if is_url(root):
-        return RemoteParquet(f"{root}/{path}")
+        return open_remote(f"{root}/{path}")
     import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
     import pyarrow.parquet as pq  # noqa: PLC0415
 

@@ -1,11 +1,14 @@
 """A data set's folder: on this machine's file systems, or behind a URL that fsspec reads (``s3://``, ``https://``).
 
-What is behind a URL is reached as fsspec's packages find it: for S3 by the usual variables and files
-(``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``~/.aws/config``; https://s3fs.readthedocs.io, "Credentials").
+S3 is read by Arrow's own client, which needs no other package and is faster than s3fs; it finds address and keys by the
+usual variables and files (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, ``~/.aws/config``). Whoever configures S3 for
+fsspec (``FSSPEC_S3_*``, ``~/.config/fsspec``) gets s3fs with that, and any other URL is fsspec's.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
 
 Root: TypeAlias = Path | str
 """Of a data set: a folder of this machine, or a URL without a final slash."""
+
+_FILES = (".parquet", ".json", ".jsonl")
+_AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
+_REGION = "us-east-1"
+"""What stores that have no regions expect in signatures."""
 
 
 def is_url(source: Root) -> bool:
@@ -90,8 +98,10 @@ class There:
 
     def is_folder(self) -> bool:
         """Whether it is one, or there is nothing at all: object stores know no folders."""
+        if not self.name.endswith(_FILES):
+            return True
         with explained(str(self)):
-            return not self._fs.isfile(self._inside)
+            return not self._fs.get_file_info(self._inside).is_file
 
     def read(self, path: str) -> bytes | None:
         """All bytes of a file in it; ``None`` where there is none.
@@ -101,7 +111,8 @@ class There:
         """
         with explained(f"{self}/{path}"):
             try:
-                data: bytes = self._fs.cat_file(f"{self._inside}/{path}")
+                with self._fs.open_input_stream(f"{self._inside}/{path}") as stream:
+                    data: bytes = stream.read()
             except (FileNotFoundError, NotADirectoryError):
                 return None
         return data
@@ -112,9 +123,12 @@ class There:
         Raises:
             TransferError: They cannot be listed.
         """
+        import pyarrow.fs as pafs  # noqa: PLC0415 - heavy, and only here
+
+        base = f"{self._inside}/{path}".rstrip("/")
         with explained(f"{self}/{path}".rstrip("/")):
-            found = self._fs.find(f"{self._inside}/{path}".rstrip("/"))
-        return [name[len(self._inside) :].lstrip("/") for name in found if name.endswith(end)]
+            found = self._fs.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+        return [one.path[len(self._inside) :].lstrip("/") for one in found if one.is_file and one.path.endswith(end)]
 
 
 def folder_of(source: Root) -> Here | There:
@@ -127,18 +141,70 @@ def folder_of(source: Root) -> Here | There:
 
 
 def file_system(url: str) -> tuple[Any, str]:
-    """The file system of a URL, one for each process, and the path as it names it.
+    """The file system of a URL, Arrow's, one for each process, and the path as it names it.
 
     Raises:
         InputError: Nothing reads such a URL here.
     """
-    import fsspec  # noqa: PLC0415 - not needed by those whose data is on a file system
+    import pyarrow.fs as pafs  # noqa: PLC0415 - heavy, and only here
 
+    scheme, _, path = url.partition("://")
+    if scheme == "s3" and not _configured_for_fsspec() and hasattr(pafs, "S3FileSystem"):
+        # A forked worker must not share connections with the process that it came from.
+        return _arrow_s3(os.getpid(), tuple(sorted(s3_settings().items()))), path
     try:
-        fs, path = fsspec.core.url_to_fs(url)
+        import fsspec  # noqa: PLC0415 - not needed by those whose data is elsewhere
+
+        fs, inside = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise InputError(f"{shown(url)} cannot be read here: {error}.") from error
-    return fs, str(path)
+    return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), str(inside)
+
+
+def _configured_for_fsspec() -> bool:
+    try:
+        from fsspec.config import conf  # noqa: PLC0415 - may not be installed
+    except ImportError:
+        return False
+    return bool(conf.get("s3"))
+
+
+@functools.lru_cache(1)
+def _arrow_s3(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
+    import pyarrow.fs as pafs  # noqa: PLC0415 - heavy, and only here
+
+    del process
+    return pafs.S3FileSystem(**dict(settings))
+
+
+def s3_settings() -> dict[str, str]:
+    """Where S3 is by the environment or the profile: ``endpoint_override`` and ``region``; empty for Amazon's.
+
+    Amazon is found without, and the region of each bucket there.
+    """
+    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
+    return dict(_s3_settings(tuple(os.environ.get(name, "") for name in names)))
+
+
+@functools.lru_cache(1)
+def _s3_settings(environment: tuple[str, ...]) -> dict[str, str]:
+    every, own, *regions = environment[:-1]
+    try:
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - may not be installed
+        from botocore.session import Session  # noqa: PLC0415
+    except ImportError:
+        url, region = own or every, next(filter(None, regions), _REGION)
+        return {"endpoint_override": url, "region": region} if url else {}
+    try:
+        session = Session()
+        region = session.get_config_variable("region") or _REGION
+        # Nothing is signed. With a key given, the machine's metadata service is not asked for one.
+        client = session.create_client("s3", region, aws_access_key_id="-", aws_secret_access_key="-")  # noqa: S106
+    except (BotoCoreError, ValueError):  # a broken profile: what needs it says so
+        return {}
+    url = str(client.meta.endpoint_url)
+    amazon = (urlsplit(url).hostname or "").endswith(_AMAZON)
+    return {} if amazon else {"endpoint_override": url, "region": region}
 
 
 def shown(url: str) -> str:
@@ -152,13 +218,17 @@ def explained(what: str) -> Iterator[None]:
     """What fsspec's packages raise, as an error that names the file.
 
     Raises:
-        InputError: It is not there.
+        InputError: It is not there, or damaged.
         TransferError: It cannot be read now.
     """
+    import pyarrow as pa  # noqa: PLC0415 - heavy, and in memory by now
+
     try:
         yield
     except AifaError:
         raise
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{what} is no whole Parquet file: {error}.") from error
     except FileNotFoundError as error:
         raise InputError(f"{what} cannot be read: there is no such file.") from error
     except Exception as error:  # each file system has errors of its own

@@ -29,48 +29,72 @@ _MAGIC = b"PAR1"
 _END = 8  # the length of the footer, and the magic
 
 
-class RemoteParquet:
-    """A file, as much of ``pyarrow.parquet.ParquetFile`` as reading a share needs.
-
-    Args:
-        url: Of the file.
-
-    Attributes:
-        metadata: Its footer, pyarrow's.
+def open_remote(url: str) -> RemoteParquet | ArrowParquet:
+    """A file behind a URL, opened.
 
     Raises:
         InputError: It is gone, or is no Parquet.
         TransferError: It cannot be read now.
     """
+    import pyarrow.fs as pafs  # noqa: PLC0415 - heavy, and only here
 
-    def __init__(self, url: str) -> None:
+    fs, path = file_system(url)
+    with explained(shown(url)):
+        if isinstance(fs, pafs.PyFileSystem):
+            return RemoteParquet(fs.handler.fs, path, shown(url))
+        return ArrowParquet(fs.open_input_file(path), shown(url))
+
+
+class ArrowParquet:
+    """A file of one of Arrow's own clients, which joins ranges and asks for them at once by itself.
+
+    As much of ``pyarrow.parquet.ParquetFile`` as reading a share needs, for several threads.
+    """
+
+    def __init__(self, file: Any, name: str) -> None:
+        import pyarrow.parquet as pq  # noqa: PLC0415 - heavy, and only here
+
+        self._file, self._name = file, name
+        self.metadata = pq.read_metadata(file)
+        self.schema_arrow = self.metadata.schema.to_arrow_schema()
+
+    def read_row_group(self, number: int, *, columns: Sequence[str]) -> Any:
+        """Columns of a row group; errors as :func:`open_remote`."""
+        import pyarrow.parquet as pq  # noqa: PLC0415 - heavy, and in memory by now
+
+        with explained(self._name):
+            # A reader for each, because one that fetches beforehand is not for several threads.
+            file = pq.ParquetFile(self._file, metadata=self.metadata, pre_buffer=True)
+            return file.read_row_group(number, columns=list(columns))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class RemoteParquet:
+    """The same for a file system of fsspec's.
+
+    Args:
+        fs: The file system.
+        path: Of the file.
+        name: What it is called in errors.
+    """
+
+    def __init__(self, fs: Any, path: str, name: str) -> None:
         import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
         import pyarrow.parquet as pq  # noqa: PLC0415
 
-        self._name = shown(url)
-        self._fs, self._path = file_system(url)
-        with explained(self._name):
-            tail = self._fs.cat_file(self._path, start=-_TAIL)
-            length = int.from_bytes(tail[-_END : -len(_MAGIC)], "little") + _END
-            if len(tail) < length and tail.endswith(_MAGIC):
-                tail = self._fs.cat_file(self._path, start=-length)
-        try:
-            self.metadata = pq.read_metadata(pa.BufferReader(tail))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"{self._name} is no whole Parquet file: {error}.") from error
-
-    @property
-    def schema_arrow(self) -> Any:
-        """Its columns."""
-        return self.metadata.schema.to_arrow_schema()
+        self._fs, self._path, self._name = fs, path, name
+        tail = fs.cat_file(path, start=-_TAIL)
+        length = int.from_bytes(tail[-_END : -len(_MAGIC)], "little") + _END
+        if len(tail) < length and tail.endswith(_MAGIC):
+            tail = fs.cat_file(path, start=-length)
+        self.metadata = pq.read_metadata(pa.BufferReader(tail))
+        self.schema_arrow = self.metadata.schema.to_arrow_schema()
 
     def read_row_group(self, number: int, *, columns: Sequence[str]) -> Any:
-        """Columns of a row group, a ``pyarrow.Table``.
-
-        Raises:
-            InputError: It is gone, or damaged.
-            TransferError: It cannot be read now.
-        """
+        """Columns of a row group; errors as :func:`open_remote`."""
         import pyarrow as pa  # noqa: PLC0415 - heavy, and in memory by now
         import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -78,12 +102,8 @@ class RemoteParquet:
         chunks = [group.column(one) for one in range(group.num_columns)]
         spans = [_span(one) for one in chunks if _wanted(one.path_in_schema, columns)]
         with explained(self._name):
-            held = self._fetch(spans)
-        try:
-            file = pq.ParquetFile(pa.PythonFile(held, "r"), metadata=self.metadata)
+            file = pq.ParquetFile(pa.PythonFile(self._fetch(spans), "r"), metadata=self.metadata)
             return file.read_row_group(number, columns=list(columns))
-        except (pa.ArrowInvalid, OSError, EOFError) as error:
-            raise InputError(f"{self._name} is no whole Parquet file: {error}.") from error
 
     def close(self) -> None:
         """Nothing is open."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 
 import fsspec
@@ -26,6 +28,8 @@ from tests.lakehouse.test_relocate import move, numbers
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from aifa_hpc.runtime import Share
 
 ROWS = 1000
 SPANS = st.lists(st.tuples(st.integers(0, 500), st.integers(1, 60)).map(lambda one: (one[0], one[0] + one[1])))
@@ -74,6 +78,14 @@ def digits(bucket: Bucket) -> str:
     return "s3://lab/some data"
 
 
+@pytest.fixture(params=["arrow", "fsspec"])
+def client(request: pytest.FixtureRequest, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow's own client, and s3fs for those who configured it."""
+    if request.param == "fsspec":
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": bucket.url})
+
+
+@pytest.mark.usefixtures("client")
 @pytest.mark.parametrize("world", [1, 3])
 def test_every_row_once(digits: str, world: int) -> None:
     """The ranks together read every row once, in the order of an epoch, columns by name and nested ones whole."""
@@ -85,6 +97,24 @@ def test_every_row_once(digits: str, world: int) -> None:
         found += [row["n"] for row in rows]
 
     assert list(range(ROWS)) == sorted(found) != found
+
+
+@pytest.mark.usefixtures("client")
+def test_forked_workers_read_too(digits: str) -> None:
+    """Workers of a loader are forked from a process that has connections open, and go their own ways."""
+    share = shards(digits, rank=0, world=1)
+    first = next(share.batches(size=1000))
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        counts = list(pool.map(count, [share.part(number, 2) for number in range(2)]))
+
+    assert [500, 500] == counts
+    assert ROWS == first.num_rows
+
+
+def count(share: Share) -> int:
+    """How many rows a worker reads."""
+    with share.batches(columns=["n"]) as batches:
+        return sum(batch.num_rows for batch in batches)
 
 
 def test_reading_goes_on_from_a_checkpoint(digits: str) -> None:
@@ -129,6 +159,7 @@ def test_a_copied_table(bucket: Bucket, tmp_path: Path) -> None:
     assert local(str(root)).is_dir()
 
 
+@pytest.mark.usefixtures("client")
 def test_what_cannot_be_read_is_named(bucket: Bucket, digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file, the folder, the scheme, the store: by name, and without what is secret in a URL."""
     share = shards(digits, rank=0, world=1)
@@ -144,6 +175,7 @@ def test_what_cannot_be_read_is_named(bucket: Bucket, digits: str, monkeypatch: 
         list(share.batches())
     with pytest.raises(InputError, match="s3://lab/nothing has no Parquet files"):
         shards("s3://lab/nothing")
+    fsspec.config.conf.pop("s3", None)
     with pytest.raises(InputError, match=r"nope://lab cannot be read here: .*nope"):
         shards("nope://lab")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
