@@ -112,6 +112,30 @@ class _Ranges(_Plain):
         return io.BytesIO(data)
 
 
+class _Sorted(_Ranges):
+    """Knows folders by their slash alone, offers its lists in other orders, and cannot list one folder."""
+
+    def send_head(self) -> Any:
+        """Nothing without the slash."""
+        if "?" in self.path or (Path(self.translate_path(self.path)).is_dir() and not self.path.endswith("/")):
+            return self.send_error(404)
+        if self.path.endswith("/broken/"):
+            return self.send_error(500)
+        return super().send_head()
+
+    def list_directory(self, path: Any) -> Any:
+        """With links as Apache has them, and one to a folder's archive."""
+        page = super().list_directory(path)
+        assert page is not None
+        more = b'<a href="?C=N;O=D">Name</a> <a href="sub/?download=zip">zip</a> <a href="..">up</a>'
+        return io.BytesIO(page.read().replace(b"<hr>", b"<hr>" + more, 1))
+
+    def send_header(self, keyword: str, value: str) -> None:
+        """The length of the page is no longer what it was: the end of the connection tells."""
+        if keyword != "Content-Length" or not self.path.endswith("/"):
+            super().send_header(keyword, value)
+
+
 @contextmanager
 def serve(root: Path, kind: type[_Plain]) -> Iterator[str]:
     """A web server over a folder."""
@@ -162,6 +186,21 @@ def test_a_folder_is_copied_and_resumed(server: Any, tmp_path: Path, ledger: Led
             for _ in range(2)
         ]
     assert (FILES, [sum(map(len, FILES.values())), 0]) == (tree(tmp_path / "dst"), sent)
+
+
+def test_a_list_that_offers_other_orders(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """Its own links are no files, and folders are found by their slash."""
+    make_tree(tmp_path / "src", FILES)
+    with serve(tmp_path / "src", _Sorted) as url:
+        copy(URLEndpoint(f"{url}/"), LocalEndpoint(tmp_path / "dst"), clearance=clearance, ledger=ledger)
+    assert tree(tmp_path / "dst") == FILES
+
+
+def test_a_folder_that_cannot_be_listed_is_not_left_out(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """An error, where a copy without it would pass for complete."""
+    make_tree(tmp_path / "src", FILES | {"sub/broken/file": b"x"})
+    with serve(tmp_path / "src", _Sorted) as url, pytest.raises(TransferError, match="cannot list"):
+        copy(URLEndpoint(f"{url}/"), LocalEndpoint(tmp_path / "dst"), clearance=clearance, ledger=ledger)
 
 
 def test_ranges_are_asked_for(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:

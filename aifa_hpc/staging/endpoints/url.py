@@ -100,18 +100,21 @@ class URLEndpoint(Source):
 
     def scan(self) -> Iterator[Found]:
         """All files below; what is listed without a size is asked about."""
-        with self.told("list", ""):
-            listed = self._fs.find(f"{self._root}/" if self.web else self._root, detail=True)
-        bare = []
-        for name, info in listed.items():
-            path = name[len(self._root) :].lstrip("/")
-            path = unquote(path) if self.web else path
-            if not name.startswith(self._root) or not path or path.endswith("/") or is_ours(path):
-                continue
-            if info.get("size") is None or self.web:
-                bare.append(path)
-            else:
-                yield _found(path, info)
+        if self.web:
+            with self.told("list", ""):
+                bare = [path for path in self._walk("") if not is_ours(path)]
+        else:
+            with self.told("list", ""):
+                listed = self._fs.find(self._root, detail=True)
+            bare = []
+            for name, info in listed.items():
+                path = name[len(self._root) :].lstrip("/")
+                if not name.startswith(self._root) or not path or path.endswith("/") or is_ours(path):
+                    continue
+                if info.get("size") is None:
+                    bare.append(path)
+                else:
+                    yield _found(path, info)
         for path, found in zip(bare, self.stat(bare), strict=True):
             if found is None:
                 raise TransferError(f"{path!r} is listed at {self} and cannot be read.")
@@ -162,6 +165,22 @@ class URLEndpoint(Source):
             raise TransferError(
                 f"cannot {doing}{name} at {self}: {said}.", hint="Run the same command again; what arrived is kept."
             ) from error
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        """Files that a web server lists in a folder (its path with a final ``/``) and below.
+
+        Not by fsspec's ``find``, which asks for folders without their slash and leaves out what it cannot list.
+        """
+        here = f"{self._root}/{quote(folder)}"
+        for name in self._fs.ls(here, detail=False):
+            below = name.removeprefix(here)
+            # Lists also offer themselves in another order (`?C=N`), and lead up and elsewhere.
+            if below == name or "?" in below or "#" in below or "/" in below.rstrip("/") or not below.rstrip("/"):
+                continue
+            if below.endswith("/"):
+                yield from self._walk(f"{folder}{unquote(below)}")
+            else:
+                yield f"{folder}{unquote(below)}"
 
     def _info(self, path: str) -> dict[str, Any] | None:
         with self.told("look at", path):
