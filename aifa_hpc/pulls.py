@@ -174,8 +174,11 @@ class _Pull:
         handle = self._handle()
         if handle is not None:
             return Pulled(state="running", destination=destination, job=handle.id or handle.token)
+        # One that was killed has just told that it works, and its job is known to be over.
+        over = {one.id for one in self._connection.jobs() if one.status.over}
         beats = self._connection.cluster.drive(flows.ask(folder))
-        return Pulled(state="running", destination=destination) if any(beat.alive for beat in beats) else None
+        alive = [beat for beat in beats if beat.alive and not (beat.job and beat.job in over)]
+        return Pulled(state="running", destination=destination, job=alive[0].job) if alive else None
 
     def begin(self, folder: str, job: Job, *, on: Where, tasks: int, limit: Walltime | None) -> Pulled:
         """Plans it, and starts it if something is to be fetched."""

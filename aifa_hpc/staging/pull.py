@@ -75,6 +75,7 @@ class Beat:
         fetched: Of these, what came over.
         problem: Why it failed.
         where: Machine and process.
+        job: Slurm's id of the job it belongs to; empty on a login node.
     """
 
     task: int
@@ -84,6 +85,7 @@ class Beat:
     fetched: int
     problem: str
     where: str
+    job: str
 
 
 def pull_name(route: Route) -> str:
@@ -210,6 +212,7 @@ def read_beats(text: str) -> list[Beat]:
                 fetched=one["fetched"],
                 problem=one["problem"],
                 where=f"process {one['pid']} on {one['host']}",
+                job=one["job"],
             )
             for one in records
             if "task" in one

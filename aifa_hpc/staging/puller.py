@@ -306,9 +306,10 @@ class Puller:
                 folder = os.path.dirname(folder)
         self._files.sync(sorted(folders))
 
-    def _beat(self, state: str, published: bool = False) -> None:
+    def _beat(self, state: str) -> None:
         about = dict(self.counts, run=self._about["run"], task=self._number, state=state, problem=self.problem)
-        about.update(host=socket.gethostname(), pid=os.getpid(), time=int(time.time()), published=published)
+        about.update(host=socket.gethostname(), pid=os.getpid(), time=int(time.time()))
+        about["job"] = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID", "")
         name = os.path.join(self._folder, "beat.%s.%d.json" % (self._about["run"], self._number))
         with open("%s.%s" % (name, self._tag), "w", encoding="ascii") as file:
             file.write(json.dumps(about))
@@ -342,14 +343,13 @@ class Puller:
         if (hashlib.sha256(now).hexdigest() if now else "") != before:
             if now != data:
                 self.problem = "the folder's manifest changed meanwhile: run the same command again"
-            self._beat("done", now == data)
+            self._beat("failed" if self.problem else "done")
             return
         partial = b"." + name + b".0-" + os.urandom(8).hex().encode("ascii") + PART_SUFFIX
         fd = self._files.create(partial)
         write_all(fd, memoryview(data), 0)
         self._files.publish(fd, partial, name, len(data), None, False)
         self._files.sync([b""])
-        self._beat("done", True)
         os.unlink(os.path.join(self._folder, "tasks.jsonl"))
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import http.server
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tarfile
-import threading
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +27,7 @@ from aifa_hpc.staging.progress import silent
 from aifa_hpc.staging.route import make_route
 from aifa_hpc.staging.signing import signer
 from aifa_hpc.staging.verify import verify
+from tests.staging.ranges import Web, serve
 from tests.staging.test_endpoint_ssh import OLD_PYTHON
 
 if TYPE_CHECKING:
@@ -43,77 +40,11 @@ DATA = os.urandom(5 * BLOCK + 7)
 PYTHONS = [sys.executable, *([OLD_PYTHON] if OLD_PYTHON else [])]
 
 
-@dataclass
-class Web:
-    """A web server with one file.
-
-    Attributes:
-        url: Of the file.
-        etag: What it says of it.
-        status: Answers every question with that, if it is not 0.
-        asked: The ranges it was asked for.
-        free: Ranges from the third on are answered while this is set.
-    """
-
-    url: str = ""
-    etag: str = '"one"'
-    status: int = 0
-    asked: list[int] = field(default_factory=list)
-    free: threading.Event = field(default_factory=threading.Event)
-
-
 @pytest.fixture
 def web() -> Iterator[Web]:
-    """A web server that knows ranges and ``If-Match``."""
-    found = Web()
-    found.free.set()
-    with _served(found):
+    """A web server with a file, of which it holds back what comes after two blocks when that is asked of it."""
+    with serve(DATA, 2 * BLOCK) as found:
         yield found
-
-
-@contextmanager
-def _served(found: Web) -> Iterator[None]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *words: Any) -> None:
-            del words
-
-        def do_HEAD(self) -> None:
-            self.answer(200, b"", len(DATA))
-
-        def do_GET(self) -> None:
-            asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-            if found.status or self.headers.get("If-Match", found.etag) != found.etag:
-                self.answer(found.status or 412, b"", 0)
-                return
-            assert asked is not None
-            first, last = int(asked[1]), int(asked[2])
-            found.asked.append(first)
-            if first >= 2 * BLOCK:
-                found.free.wait(60)
-            self.answer(206, DATA[first : last + 1], last + 1 - first, f"bytes {first}-{last}/{len(DATA)}")
-
-        def answer(self, status: int, body: bytes, length: int, span: str = "") -> None:
-            self.send_response(status)
-            words = {"Content-Length": str(length), "ETag": found.etag, "Accept-Ranges": "bytes"}
-            for key, value in (words | ({"Content-Range": span} if span else {})).items():
-                self.send_header(key, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    found.url = f"http://127.0.0.1:{server.server_port}/data/big.bin"
-    try:
-        yield
-    finally:
-        found.free.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @dataclass

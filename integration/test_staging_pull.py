@@ -1,0 +1,121 @@
+"""Sites fetch from an object store themselves: as jobs that are killed and put back, and on the login node."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from aifa_hpc.manifest import BLOCK
+from aifa_hpc.staging.endpoints.s3 import S3Endpoint
+from aifa_hpc.staging.pull import PIECE
+from aifa_hpc.testing.faults import requeue
+from integration.cluster import Cluster
+from integration.conftest import User, make_user
+from integration.everywhere import on_all_sites
+from tests.staging.ranges import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+T = TypeVar("T")
+
+pytestmark = pytest.mark.cluster
+
+SECRET = "a-key-that-stays-here"
+FILES = {"a b'ü.txt": b"hello", "empty": b"", "deep/er/big.bin": os.urandom(BLOCK + 5), "deep/x": b"x" * 1000}
+JOB = {"lumi": ["--partition", "standard-g", "--gpus", "8"], "jupiter": ["--partition", "booster", "--gpus", "4"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store() -> Iterator[None]:
+    """An object store with the files, and its keys in the environment."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        words = {"ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()), "SECRET_ACCESS_KEY": SECRET}
+        words |= {"ACCESS_KEY_ID": "key", "DEFAULT_REGION": "eu-north-1", "EC2_METADATA_DISABLED": "true"}
+        for name, value in words.items():
+            patch.setenv(f"AWS_{name}", value)
+        lab = S3Endpoint("lab", "train")
+        lab._store.call("create_bucket", Bucket="lab", CreateBucketConfiguration={"LocationConstraint": "eu-north-1"})
+        for path, data in FILES.items():
+            lab.call("put_object", path, Body=data)
+        yield
+    server.stop()
+
+
+@on_all_sites
+def test_a_site_fetches_by_itself(user: User) -> None:
+    """As an array and on the login node: the files, a manifest that verifies, no key there; a job like any other."""
+    for words in (["--tasks", "2", *JOB[user.machine]], ["--on", "login"]):
+        target = f"{user.site}:{user.folder}-{words[0][2:]}"
+        ran = user.aifa("stage", "pull", "s3://lab/train", target, "--class", "open", *words, "--wait")
+        assert 0 == ran.code, ran
+        proof = user.aifa("stage", "verify", target, "--json")
+        assert (0, len(FILES)) == (proof.code, proof.json["files"]), proof
+    ran = user.aifa("stage", "pull", "s3://lab/train", target, "--class", "open", "--json")
+    assert (2, True) == (ran.code, "partition" in ran.err), ran
+    ran = user.aifa("stage", "pull", "s3://lab/train", target, "--class", "open", *words, "--json")
+    assert (0, "there") == (ran.code, ran.json["state"]), ran
+    (job,) = user.aifa("jobs", "--json", "--offline").json
+    assert ("COMPLETED", True) == (job["state"], job["name"].startswith("pull-")), job
+    assert "" == user.ssh(f"grep -rl {SECRET} {user.connect['workdir']} || true")
+
+
+def test_a_job_that_is_killed_and_put_back_goes_on(clusters: None, tmp_path: Path) -> None:
+    """Ranges that arrived before kill -9 and before a requeue are not asked for again; one call at a time works."""
+    del clusters
+    user = make_user(tmp_path, "lumi", "fabric", mfa=False)
+    target = f"{user.site}:{user.folder}/"
+    words = ("stage", "pull", "{}", target, "--class", "open", *JOB["lumi"], "--json")
+    with serve(os.urandom(4 * PIECE), 2 * PIECE) as web:
+        words = tuple(web.url if word == "{}" else word for word in words)
+        web.free.clear()
+        first = user.aifa(*words).json
+        assert ("running", True, 4 * PIECE) == (first["state"], first["new"], first["fetch_bytes"])
+        beat = until(lambda: working(user, 2 * PIECE))
+        again = user.aifa(*words).json
+        assert ("running", False, first["job"]) == (again["state"], again["new"], again["job"])
+        user.ssh(f"kill -9 {beat['pid']}")
+        until(lambda: user.aifa("jobs", "--json").json[-1]["state"] == "FAILED")
+
+        second = user.aifa(*words).json
+        assert ("running", True) == (second["state"], second["new"])
+        until(lambda: working(user, 2 * PIECE))
+        cluster = Cluster("lumi")
+        requeue(cluster, second["job"])
+        until(lambda: "PENDING" in user.ssh(f"squeue -h -j {second['job']} -o %T"))
+        cluster.admin("scontrol", "update", f"jobid={second['job']}", "starttime=now")
+        web.free.set()
+        ended = user.aifa(*words, "--wait")
+        assert (0, "done") == (ended.code, ended.json["state"]), ended
+        assert [1, 1] == [web.asked.count(at) for at in (0, PIECE)]
+        assert 0 == user.aifa("stage", "verify", f"{target}big.bin").code
+    found = user.aifa("stage", "gc", target, "--older", "0", "--json").json
+    assert [] == found
+
+
+def working(user: User, size: int) -> dict[str, Any] | None:
+    """What the program tells of itself, when it has so many bytes."""
+    name = user.aifa("jobs", "--json", "--offline").json[-1]["name"].removeprefix("pull-")
+    text = user.ssh(f"cat {user.connect['workdir']}/pulls/{name}/beat.*.json 2>/dev/null || true")
+    for line in text.replace("}{", "}\n{").splitlines():
+        beat: dict[str, Any] = json.loads(line)
+        if beat["state"] == "running" and beat["fetched"] + beat["resumed"] == size:
+            return beat
+    return None
+
+
+def until(look: Callable[[], T]) -> T:
+    """Looks until there is something."""
+    end = time.monotonic() + 60
+    while not (found := look()):
+        assert time.monotonic() < end
+        time.sleep(0.3)
+    return found
