@@ -128,7 +128,7 @@ class _Sorted(_Ranges):
         page = super().list_directory(path)
         assert page is not None
         more = b'<a href="?C=N;O=D">Name</a> <a href="sub/?download=zip">zip</a> <a href="..">up</a>'
-        return io.BytesIO(page.read().replace(b"<hr>", b"<hr>" + more, 1))
+        return io.BytesIO(page.read().replace(b"<hr>", b"<hr>" + more, 1).replace(b'href="a"', b'href="./a"'))
 
     def send_header(self, keyword: str, value: str) -> None:
         """The length of the page is no longer what it was: the end of the connection tells."""

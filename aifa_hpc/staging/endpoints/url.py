@@ -173,9 +173,15 @@ class URLEndpoint(Source):
         """
         here = f"{self._root}/{quote(folder)}"
         for name in self._fs.ls(here, detail=False):
-            below = name.removeprefix(here)
-            # Lists also offer themselves in another order (`?C=N`), and lead up and elsewhere.
-            if below == name or "?" in below or "#" in below or "/" in below.rstrip("/") or not below.rstrip("/"):
+            # Lists also offer themselves in another order (`?C=N`), and lead up and elsewhere; `./a:b` is no scheme.
+            below = name.removeprefix(here).removeprefix("./")
+            if (
+                not name.startswith(here)
+                or "?" in below
+                or "#" in below
+                or "/" in below.rstrip("/")
+                or not below.rstrip("/")
+            ):
                 continue
             if below.endswith("/"):
                 yield from self._walk(f"{folder}{unquote(below)}")
