@@ -72,9 +72,10 @@ def begin(
     parts = geometry.cut(file.size, part)
     known = ledger.unfinished(destination.identity, path)
     if known is not None and (known.fingerprint, known.part, known.version) != (print_, part, geometry.VERSION):
-        destination.discard([Partial(path=path, token=known.token)])
+        gone = known.token
+        destination.discard([Partial(path=path, token=gone)])
         ledger.forget_unfinished(destination.identity, path)
-        known = None
+        known, candidates = None, [found for found in candidates if found.token != gone]
     usable = [replace(found, path=path) for found in candidates if _ours(found, print_, known)]
     if not usable and known is not None:
         recalled = destination.recall(path, known.token)

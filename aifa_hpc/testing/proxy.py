@@ -78,13 +78,17 @@ class Proxy:
     Args:
         port: The server's port.
         host: Its address.
-        delay: Seconds that everything takes each way: half of a round trip.
+        delay: Seconds that everything takes each way: half of a round trip; may be changed at any time.
         rate: Bytes per second each way and connection; ``None`` is as fast as it goes.
+        ssh: What passes is SSH, whose messages are counted.
     """
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1", delay: float = 0.0, rate: float | None = None) -> None:
+    def __init__(
+        self, port: int, *, host: str = "127.0.0.1", delay: float = 0.0, rate: float | None = None, ssh: bool = True
+    ) -> None:
         self._target = (host, port)
-        self._delay = delay
+        self._ssh = ssh
+        self.delay = delay
         self._rate = rate
         self._lock = threading.Lock()
         self._cut: Cut | None = None
@@ -139,7 +143,7 @@ class Proxy:
                 client.close()
                 continue
             server.settimeout(None)
-            pair = _Pair(client, server)
+            pair = _Pair(client, server) if self._ssh else _Pair(client, server, {"up": None, "down": None})
             with self._lock:
                 self.connections += 1
                 self._pairs.append(pair)
@@ -158,7 +162,7 @@ class Proxy:
                     data = source.recv(_BLOCK_BYTES)
                 except OSError:
                     data = b""
-                under_way.put((time.monotonic() + self._delay, data))
+                under_way.put((time.monotonic() + self.delay, data))
 
         def write() -> None:
             with contextlib.suppress(OSError):

@@ -216,14 +216,16 @@ class _PlainReading(Reading):
                 pieces = tools.read(
                     endpoint.full(self._path), part.offset, max(0, min(part.length, found.size - part.offset))
                 )
-            while True:
-                with endpoint.told("read", self._path):
-                    piece = next(pieces, b"")
-                if not piece:
-                    break
-                view = memoryview(piece)
-                for at in range(0, len(view), CHUNK):
-                    yield view[at : at + CHUNK]
+            # Closed before the conversation is anybody else's, also when nobody wants the rest.
+            with contextlib.closing(pieces):
+                while True:
+                    with endpoint.told("read", self._path):
+                        piece = next(pieces, b"")
+                    if not piece:
+                        break
+                    view = memoryview(piece)
+                    for at in range(0, len(view), CHUNK):
+                        yield view[at : at + CHUNK]
             with endpoint.told("read", self._path):
                 after = endpoint.state(tools, self._path)
         self.pin = after.pin if after is not None else ""

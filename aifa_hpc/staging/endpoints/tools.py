@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aifa_hpc.staging.files import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from aifa_hpc.staging.files import Row
 
@@ -44,7 +44,7 @@ class Tools(ABC):
         """All files below a folder, or only those in it, by their path below it; links are followed."""
 
     @abstractmethod
-    def read(self, path: str, offset: int, length: int) -> Iterator[bytes]:
+    def read(self, path: str, offset: int, length: int) -> Generator[bytes, None, None]:
         """That many bytes; fewer when there are no more."""
 
     @abstractmethod

@@ -19,7 +19,7 @@ from aifa_hpc.staging.endpoints.tools import Tools, spans, until_broken
 from aifa_hpc.staging.files import CHUNK, raw, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from aifa_hpc.staging.files import Row
     from aifa_hpc.transport.base import Channel, Transport
@@ -85,12 +85,20 @@ class SftpTools(Tools):
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                     folders.append((path, (*above, real)))
 
-    def read(self, path: str, offset: int, length: int) -> Iterator[bytes]:
+    def read(self, path: str, offset: int, length: int) -> Generator[bytes, None, None]:
         """Several requests ahead."""
         wanted = [(at, min(_REQUEST, offset + length - at)) for at in range(offset, offset + length, _REQUEST)]
-        with self._talking(), self._sftp.open(_name(path), "rb") as file:
-            for at in range(0, len(wanted), _AHEAD):
-                yield from file.readv(wanted[at : at + _AHEAD])
+        with self._talking():
+            file = self._sftp.open(_name(path), "rb")
+            try:
+                for at in range(0, len(wanted), _AHEAD):
+                    yield from file.readv(wanted[at : at + _AHEAD])
+            except BaseException:
+                # Or nobody wants the rest; that it cannot be closed any more is no news then.
+                with contextlib.suppress(OSError, ValueError, *self._failures):
+                    file.close()
+                raise
+            file.close()
 
     def hash(self, path: str, offset: int, length: int, *, md5: bool) -> tuple[list[str], str]:
         """Read back and hashed here."""

@@ -17,7 +17,7 @@ from aifa_hpc.staging.endpoints.tools import Tools, os_error, spans, until_broke
 from aifa_hpc.staging.files import CHUNK, raw, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from aifa_hpc.staging.files import Row
     from aifa_hpc.transport.base import Transport
@@ -116,7 +116,7 @@ class ShellTools(Tools):
                 number = int(size) if kind == _FILE.encode() else -1
                 yield _row(text(name), number, _nanoseconds(mtime.decode()), inode.decode(), int(mode, 8))
 
-    def read(self, path: str, offset: int, length: int) -> Iterator[bytes]:
+    def read(self, path: str, offset: int, length: int) -> Generator[bytes, None, None]:
         """By ``dd``; what the file does not have is asked for in no case, so the count is exact."""
         with until_broken(self):
             self._say("read", path, str(offset), str(length))
