@@ -112,7 +112,7 @@ def _walk(value: object, kind: Any, key: str) -> Iterator[Problem]:
 
 
 def _walk_table(value: dict[str, object], kind: type[msgspec.Struct], prefix: str) -> Iterator[Problem]:
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name, item in value.items():
         if name in fields:
             yield from _walk(item, fields[name].type, prefix + name)
@@ -130,7 +130,7 @@ def _keys(kind: Any) -> set[str]:
     """The keys of a table; none of what is no table."""
     for part in (kind, *get_args(kind)):
         if isinstance(part, type) and issubclass(part, msgspec.Struct):
-            return {field.name for field in msgspec.structs.fields(part)}
+            return {field.encode_name for field in msgspec.structs.fields(part)}
     return set()
 
 
