@@ -21,7 +21,7 @@ from aifa_hpc.staging.progress import Counting, Progress
 from aifa_hpc.staging.store import store_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from aifa_hpc.staging.ledger import Ledger
@@ -42,6 +42,7 @@ class Copying:
         route: From where to where.
         ledger: What earlier runs knew.
         progress: Told of everything.
+        done: Told how many bytes of the plan are done, with each change of that.
         trust: How parts of earlier runs are believed.
         reuse: Manifests of other folders of the destination's machine, by their absolute paths.
         expected: What files must hold, by path at the destination, where it is known: a repair.
@@ -53,6 +54,7 @@ class Copying:
         *,
         ledger: Ledger,
         progress: Progress,
+        done: Callable[[int], None],
         trust: Trust,
         reuse: Mapping[str, Manifest],
         expected: Mapping[str, Entry],
@@ -65,7 +67,7 @@ class Copying:
         self._donors = Donors(self._old, reuse)
         self._prints: set[str] = set()
         self._tokens: set[str] = set()
-        self.counts = Counting(progress)
+        self.counts = Counting(progress, done)
         self._progress = self.counts
 
     def carry_out(self, plan: Plan, lanes: int | None, now: datetime) -> Manifest:

@@ -11,7 +11,7 @@ import contextlib
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import AifaError, InputError, NotSentError, TransferError, TransportError
 from aifa_hpc.privacy.gate import Clearance
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from aifa_hpc.staging.plan import Plan
     from aifa_hpc.staging.resume import Trust
     from aifa_hpc.staging.route import Route
+
+_TELL_SECONDS = 1.0
+"""Between two notes of how far a copy is; each is a commit of the ledger's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,10 +153,24 @@ def copy(
             else:
                 plan = plan_copy(route, ledger=ledger, progress=progress, recheck=recheck, delete=delete, repair=repair)
                 _require_all(repair or {}, plan, route)
-            remember(plan)
+            remember(files=len(plan.actions), bytes=plan.bytes)
             approve(plan)
+            at = clock()
+
+            def done(size: int) -> None:
+                nonlocal at
+                if clock() - at >= _TELL_SECONDS:
+                    at = clock()
+                    remember(done=size)
+
             work = Copying(
-                route, ledger=ledger, progress=progress, trust=trust, reuse=reuse or {}, expected=repair or {}
+                route,
+                ledger=ledger,
+                progress=progress,
+                done=done,
+                trust=trust,
+                reuse=reuse or {},
+                expected=repair or {},
             )
             manifest = work.carry_out(plan, lanes, now())
     counts = work.counts
@@ -211,15 +228,15 @@ def _explained(source: Endpoint, destination: Endpoint) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _remembered(route: Route, ledger: Ledger, now: Callable[[], datetime]) -> Iterator[Callable[[Plan], None]]:
-    """Puts the copy on record, for people: that it began, what it is to do, and how it ended."""
+def _remembered(route: Route, ledger: Ledger, now: Callable[[], datetime]) -> Iterator[Callable[..., None]]:
+    """Puts the copy on record, for people: that it began, what it is to do, how far it is, and how it ended."""
     known = Remembered(
         place=route.place, source=route.source_text, destination=route.destination_text, begun=now().timestamp()
     )
 
-    def remember(plan: Plan) -> None:
+    def remember(**changes: Any) -> None:
         nonlocal known
-        known = replace(known, files=len(plan.actions), bytes=plan.bytes)
+        known = replace(known, **changes)
         ledger.note_copy(known)
 
     ledger.note_copy(known)
@@ -229,4 +246,4 @@ def _remembered(route: Route, ledger: Ledger, now: Callable[[], datetime]) -> It
         with contextlib.suppress(TransferError):  # the first error is the one to tell
             ledger.note_copy(replace(known, ended=now().timestamp(), problem=error.message))
         raise
-    ledger.note_copy(replace(known, ended=now().timestamp()))
+    ledger.note_copy(replace(known, ended=now().timestamp(), done=known.bytes))

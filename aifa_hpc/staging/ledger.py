@@ -9,7 +9,7 @@ On disk::
     unfinished  place "lumi:/scratch/x"  path "a.parquet"  token "f3a9...-81b2"  fingerprint "f3a9..."  part 8388608
     part        place "lumi:/scratch/x"  path "a.parquet"  number 17  blocks <32 bytes each>  md5 <16 bytes or none>
     running     place "lumi:/scratch/x/" pid 4711  started "8812093"
-    copy        place "lumi:/scratch/x/" source "shards/"  destination "lumi:/scratch/x"  begun 1790000000.0  ended ...
+    copy        place "lumi:/scratch/x/" source "shards/"  destination "lumi:/scratch/x"  begun 1790000000.0  done ...
 
 ``content`` is a cache: a file whose pin is unchanged has those digests. ``unfinished`` names partial files before they
 are created, ``part`` lists what was acknowledged as durable. None of it is needed for correctness: without it files are
@@ -68,6 +68,7 @@ MIGRATIONS = (
         files INTEGER NOT NULL, bytes INTEGER NOT NULL, problem TEXT NOT NULL, PRIMARY KEY (place, source)
     ) WITHOUT ROWID;
     """,
+    "ALTER TABLE copy ADD COLUMN done INTEGER NOT NULL DEFAULT 0",
 )
 """Each takes the database one version up; new ones are added at the end and old ones are never edited."""
 
@@ -104,6 +105,7 @@ class Remembered:
         files: Files of the plan.
         bytes: Their bytes.
         problem: Why it stopped; empty for one that is complete.
+        done: Bytes that are there, as of a second ago.
         pid: The process that is at it now; 0 for none.
     """
 
@@ -115,6 +117,7 @@ class Remembered:
     files: int = 0
     bytes: int = 0
     problem: str = ""
+    done: int = 0
     pid: int = 0
 
 
@@ -239,9 +242,9 @@ class Ledger:
     def note_copy(self, known: Remembered) -> None:
         """A copy began, or ended; committed at once."""
         self._write(
-            "INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO copy VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             known.place, known.source, known.destination, known.begun, known.ended, known.files, known.bytes,
-            known.problem,
+            known.problem, known.done,
         )  # fmt: skip
         self.flush()
 
@@ -249,13 +252,8 @@ class Ledger:
         """The last copy from each source to each place, the newest first."""
         with self._told():
             rows = self._base.execute("SELECT * FROM copy ORDER BY begun DESC").fetchall()
-        return [
-            Remembered(
-                place=place, source=source, destination=destination, begun=begun, ended=ended, files=files,
-                bytes=size, problem=problem, pid=self.holder(place),
-            )
-            for place, source, destination, begun, ended, files, size, problem in rows
-        ]  # fmt: skip
+        names = ("place", "source", "destination", "begun", "ended", "files", "bytes", "problem", "done")
+        return [Remembered(**dict(zip(names, row, strict=True)), pid=self.holder(row[0])) for row in rows]
 
     def held(self, place: str) -> int:
         """Bytes that unfinished files of a place hold, as far as they were acknowledged."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Progress:
@@ -51,11 +55,17 @@ class Counting(Progress):
         bytes_resumed: Bytes that an interrupted run had sent.
         bytes_borrowed: Bytes that were copied from other files of the destination.
         parts_resumed: Parts that ``bytes_resumed`` counts.
+
+    Args:
+        inner: Told of everything.
+        done: Told how many bytes of the copy need not be sent any more, with each change of that.
     """
 
-    def __init__(self, inner: Progress) -> None:
+    def __init__(self, inner: Progress, done: Callable[[int], None] = lambda _: None) -> None:
         self.lock = threading.RLock()
         self._inner = inner
+        self._tell_done = done
+        self._done = 0
         self.files_sent = self.files_removed = 0
         self.bytes_sent = self.bytes_skipped = self.bytes_resumed = self.bytes_borrowed = self.parts_resumed = 0
 
@@ -70,22 +80,26 @@ class Counting(Progress):
     def skipped(self, size: int) -> None:
         with self.lock:
             self.bytes_skipped += size
+            self._count(size)
             self._inner.skipped(size)
 
     def resumed(self, size: int) -> None:
         with self.lock:
             self.bytes_resumed += size
             self.parts_resumed += 1
+            self._count(size)
             self._inner.resumed(size)
 
     def reused(self, size: int) -> None:
         with self.lock:
             self.bytes_borrowed += size
+            self._count(size)
             self._inner.reused(size)
 
     def advance(self, size: int) -> None:
         with self.lock:
             self.bytes_sent += max(size, 0)
+            self._count(size)
             self._inner.advance(size)
 
     def finished(self, path: str) -> None:
@@ -97,3 +111,7 @@ class Counting(Progress):
         with self.lock:
             self.files_removed += 1
             self._inner.removed(path)
+
+    def _count(self, size: int) -> None:
+        self._done += size
+        self._tell_done(self._done)

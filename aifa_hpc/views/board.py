@@ -238,10 +238,11 @@ def _units(row: Row, now: datetime.datetime) -> str:
 def _transfer(one: Remembered, now: float) -> Cell:
     size = f"{count(one.files, 'file')}, {show_size(one.bytes)}" if one.files else "looking"
     what = f"{one.source} → {one.destination}, {size}"
+    share = f"{100 * min(max(0, one.done), one.bytes) // one.bytes} %" if one.bytes else ""
     if one.pid:
-        return Cell(text=f"copying for {duration(now - one.begun)}: {what}", tone="run")
+        return Cell(text=f"copying for {duration(now - one.begun)}{share and f', {share}'}: {what}", tone="run")
     why = _sentence(one.problem) if one.problem else "its process is gone"
-    return Cell(text=f"stopped: {what}; {why}", tone="late")
+    return Cell(text=f"stopped{share and f' at {share}'}: {what}; {why}", tone="late")
 
 
 def _stopped(one: Remembered) -> bool:

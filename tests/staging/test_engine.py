@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -59,6 +60,31 @@ def test_a_folder_arrives_whole_and_twice_does_nothing(src: Path, ledger: Ledger
         first.files, first.files_sent, first.bytes_total, first.bytes_sent, first.bytes_skipped,
     )  # fmt: skip
     assert (0, 0, total, first.tree) == (second.files_sent, second.bytes_sent, second.bytes_skipped, second.tree)
+
+
+def test_others_can_read_how_far_a_copy_is(src: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """Each second it is noted how much is there; a copy that is complete has all of it, also when nothing was sent."""
+    seen = []
+
+    class Watching(Progress):
+        def finished(self, path: str) -> None:
+            seen.append((path, ledger.copies()[0].done))
+
+    dst, total = src.parent / "dst", sum(map(len, FILES.values()))
+    ticks = itertools.count()  # a second passes with each look
+    for _ in range(2):
+        copy(
+            LocalEndpoint(src),
+            LocalEndpoint(dst),
+            clearance=clearance,
+            ledger=ledger,
+            lanes=1,
+            progress=Watching(),
+            clock=lambda: next(ticks),
+        )
+        assert total == ledger.copies()[0].done
+    assert sorted(done for _, done in seen) == [done for _, done in seen]
+    assert dict(seen)["sub/big"] >= BIG
 
 
 def test_there_and_back_by_the_agent(src: Path, ledger: Ledger, clearance: Clearance) -> None:

@@ -162,7 +162,9 @@ def test_a_disk_that_is_full_from_the_start_is_told(tmp_path: Path) -> None:
 def test_the_last_copy_to_each_place_is_remembered(tmp_path: Path) -> None:
     """The newest first, with who is at it now and how much of each file is there."""
     began = Remembered(place="p/", source="here", destination="there", begun=1.0)
-    ended = Remembered(place="q/", source="here", destination="q", begun=2.0, ended=3.0, files=4, bytes=5, problem="x")
+    ended = Remembered(
+        place="q/", source="here", destination="q", begun=2.0, ended=3.0, files=4, bytes=5, problem="x", done=3
+    )
     with Ledger(tmp_path / "l.sqlite") as ledger:
         ledger.note_copy(began)
         ledger.note_copy(ended)

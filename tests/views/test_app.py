@@ -211,12 +211,12 @@ def test_sites_and_transfers_have_their_lines() -> None:
     async def play(app: Watch, fed: Fed, pilot: Pilot[None]) -> None:
         shown = screen(app)
         assert shown.index("lumi is away: No route") < shown.index("jupiter: 1 active job")
-        assert "copying for 1 min: shards/ → lumi:/x" in shown
+        assert "copying for 1 min, 44 %: shards/ → lumi:/x" in shown
         fed.tell(Jobs(jobs=JOBS, transfers=()))
         await settled(pilot, lambda: not app.query_one("#transfers", Static).display)
 
     copy = Remembered(
-        place="p", source="shards/", destination="lumi:/x", begun=at(29).timestamp(), files=1, bytes=9, pid=7
+        place="p", source="shards/", destination="lumi:/x", begun=at(29).timestamp(), files=1, bytes=9, done=4, pid=7
     )
     run(
         play,

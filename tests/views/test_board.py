@@ -143,19 +143,21 @@ def test_transfers_that_run_or_stopped_are_shown() -> None:
     now = at(0).timestamp()
     base = Remembered(place="p", source="shards/", destination="lumi:/x", begun=now - 90, files=2, bytes=2048)
     transfers = [
-        replace(base, pid=7),
-        replace(base, ended=now, problem="the disk is full.\nmore"),
+        replace(base, pid=7, done=871),
+        replace(base, ended=now, problem="the disk is full.\nmore", done=2048),
         replace(base, ended=now, problem="it cannot work:\n  - key = 1: too small.\nmore"),
         base,
         replace(base, begun=now - 90000),
         replace(base, ended=now),
     ]
     assert [
-        "copying for 2 min: shards/ → lumi:/x, 2 files, 2 KiB",
-        "stopped: shards/ → lumi:/x, 2 files, 2 KiB; the disk is full",
-        "stopped: shards/ → lumi:/x, 2 files, 2 KiB; it cannot work: key = 1: too small",
-        "stopped: shards/ → lumi:/x, 2 files, 2 KiB; its process is gone",
+        "copying for 2 min, 42 %: shards/ → lumi:/x, 2 files, 2 KiB",
+        "stopped at 100 %: shards/ → lumi:/x, 2 files, 2 KiB; the disk is full",
+        "stopped at 0 %: shards/ → lumi:/x, 2 files, 2 KiB; it cannot work: key = 1: too small",
+        "stopped at 0 %: shards/ → lumi:/x, 2 files, 2 KiB; its process is gone",
     ] == [cell.text for cell in transfer_lines(transfers, now)]
+    (looking,) = transfer_lines([replace(base, pid=7, files=0, bytes=0)], now)
+    assert "copying for 2 min: shards/ → lumi:/x, looking" == looking.text
     assert "and 3 more copies" == transfer_lines([replace(base, pid=7)] * 7, now)[-1].text
 
 
