@@ -172,16 +172,26 @@ class Pinned:
             return sorted(scan.plan_files(), key=lambda task: task.file.file_path)
 
     def _selection(self, tasks: Sequence[FileScanTask], where: str) -> Selection:
-        whole = self._tasks("") if where else tasks
-        return Selection(
-            files=tuple(
-                Chosen(location=task.file.file_path, size=task.file.file_size_in_bytes, rows=task.file.record_count)
-                for task in tasks
-            ),
-            all_files=len(whole),
-            all_bytes=sum(task.file.file_size_in_bytes for task in whole),
-            all_rows=sum(task.file.record_count for task in whole),
+        chosen = tuple(
+            Chosen(location=task.file.file_path, size=task.file.file_size_in_bytes, rows=task.file.record_count)
+            for task in tasks
         )
+        all_files, all_bytes, all_rows = (where and self._totals()) or _count(self._tasks("") if where else tasks)
+        return Selection(files=chosen, all_files=all_files, all_bytes=all_bytes, all_rows=all_rows)
+
+    def _totals(self) -> tuple[int, int, int] | None:
+        """Files, bytes and rows as the snapshot tells them, so that manifests need not be read for them again."""
+        snapshot = self.table.snapshot_by_id(self.snapshot_id)
+        known = snapshot.summary.additional_properties if snapshot is not None and snapshot.summary else {}
+        if known.get("total-delete-files") != "0":  # the bytes of these are counted, too
+            return None
+        found = [known.get(f"total-{key}", "") for key in ("data-files", "files-size", "records")]
+        return (int(found[0]), int(found[1]), int(found[2])) if all(map(str.isdecimal, found)) else None
+
+
+def _count(tasks: Sequence[FileScanTask]) -> tuple[int, int, int]:
+    files = [task.file for task in tasks]
+    return len(files), sum(file.file_size_in_bytes for file in files), sum(file.record_count for file in files)
 
 
 def require_columns(table: str, columns: Sequence[str], known: Sequence[str]) -> None:
