@@ -24,7 +24,7 @@ ROWS = (
     {"executor"},
     {"tracker"},
     {"transfers"},
-    {"demo", "pulls", "views"},
+    {"demo", "labs", "pulls", "views"},
     {"cli", "testing"},
 )
 LAYER = {part: row for row, parts in enumerate(ROWS) for part in parts}
