@@ -214,7 +214,7 @@ class Ledger:
             TransferError: A process that is alive is copying there.
         """
         holder = pid or os.getpid()
-        mine = (holder, _started(holder))
+        mine = (holder, started(holder))
         with self._told():
             self.flush()
             with self._base:
@@ -237,7 +237,7 @@ class Ledger:
         """The process that is copying to a place; 0 for none."""
         with self._told():
             row = self._base.execute("SELECT pid, started FROM running WHERE place = ?", (place,)).fetchone()
-        return row[0] if row is not None and row[1] and row[1] == _started(row[0]) else 0
+        return row[0] if row is not None and row[1] and row[1] == started(row[0]) else 0
 
     def note_copy(self, known: Remembered) -> None:
         """A copy began, or ended; committed at once."""
@@ -371,7 +371,7 @@ def _migrate(base: sqlite3.Connection) -> None:
         base.commit()
 
 
-def _started(pid: int) -> str:
+def started(pid: int) -> str:
     """When a process was started, so that a number that is used again is not taken for it; empty when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
