@@ -42,6 +42,10 @@ class Terminal:
         """Presses keys, as tmux names them."""
         self.tmux("send-keys", *keys)
 
+    def resize(self, width: int, height: int) -> None:
+        """Makes the window so many columns wide and lines high."""
+        self.tmux("resize-window", "-x", str(width), "-y", str(height))
+
     @property
     def lines(self) -> list[str]:
         """What it shows."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,6 +52,11 @@ def copying(both: User) -> Iterator[subprocess.Popen[bytes]]:
             assert copy.poll() is None
             time.sleep(0.05)
         copy.send_signal(signal.SIGSTOP)
+        while locked(both.home / "state"):  # stopped amid a note, and others must go on meanwhile
+            copy.send_signal(signal.SIGCONT)
+            time.sleep(0.01)
+            copy.send_signal(signal.SIGSTOP)
+        assert copy.poll() is None
         yield copy
         copy.kill()
     both.ssh(f"rm -rf {target}")
@@ -61,6 +68,17 @@ def held(path: Path) -> bool:
         return False
     with Ledger(path) as ledger:
         return any(one.pid and one.bytes for one in ledger.copies())
+
+
+def locked(state: Path) -> bool:
+    """Whether somebody is writing into a file of this state folder."""
+    for path in state.glob("*.sqlite3"):
+        with closing(sqlite3.connect(path, timeout=0.1)) as base:
+            try:
+                base.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+    return False
 
 
 def line_of(lines: list[str], job: str) -> str:
@@ -80,11 +98,48 @@ def test_everything_under_way_is_seen(someone: User, copying: subprocess.Popen[b
         assert (24, 80) == (len(lines), max(map(len, lines)))
         assert re.search(r"^RUNNING +\d+ training +lumi-openssh [█▏▎▍▌▋▊▉░]+ 0:\d\d/5:00$", line_of(lines, runs))
         assert re.search(r"^PENDING +\d+ later +lumi-openssh it is held", line_of(lines, held_job))
-        assert re.search(r"copying for .*shards/? → +lumi-openssh:", " ".join(lines))
+        assert re.search(r"copying for .*, \d+ %: .*shards/? → +lumi-openssh:", " ".join(lines))
         first = line_of(lines, other)
         terminal.until(lambda lines: line_of(lines, other) != first)  # time passes
         terminal.press("q")
         terminal.shows("left with 0")
+
+
+def test_keys_open_the_log_and_cancel_after_a_question(someone: User, tmp_path: Path) -> None:
+    """Also when the window has been made wider and narrow again; nothing is cancelled without a yes."""
+    job = submit(someone, LUMI, "sh", "-c", COUNTING, name="training")["id"]
+    with open_terminal(tmp_path, [*PROGRAM, "watch"], someone.env) as terminal:
+        terminal.shows("1 running", "step 1 of many")
+        terminal.resize(132, 40)
+        terminal.until(lambda lines: (len(lines), max(map(len, lines))) == (40, 132) and last_step(lines) > 0)
+        terminal.press("l")
+        terminal.shows(f"training {job} on {LUMI}", "step 2 of many", "Back")
+        terminal.resize(60, 20)
+        step = last_step(terminal.until(lambda lines: len(lines) == 20 and last_step(lines) > 0))
+        terminal.until(lambda lines: last_step(lines) > step)  # the log goes on in the smaller window
+        terminal.press("q")
+        terminal.shows("1 running", "of many", "Quit")
+        terminal.press("c")
+        terminal.shows(f"Cancel job {job} on {LUMI}?", "y  cancel it")
+        terminal.press("n")
+        terminal.until(lambda lines: "Cancel job" not in "\n".join(lines))
+        assert job in someone.ssh(f"squeue -h -t R -j {job} -o %i")
+        terminal.press("c")
+        terminal.shows(f"Cancel job {job} on {LUMI}?")
+        terminal.resize(80, 24)
+        terminal.shows(f"Cancel job {job} on {LUMI}?")
+        terminal.press("y")
+        terminal.until(lambda lines: any(re.match(rf"CANCELLED +{job} ", line) for line in lines))
+        terminal.press("q")
+        terminal.shows("left with 0")
+    assert "CANCELLED" in someone.ssh(
+        f"squeue -h -t all -j {job} -o %T 2> /dev/null || true; sacct -X -n -j {job} -o State"
+    )
+
+
+def last_step(lines: list[str]) -> int:
+    """The last number that the job has counted to, as far as it is shown."""
+    return max((int(number) for line in lines for number in re.findall(r"step (\d+) of many", line)), default=0)
 
 
 def test_a_site_that_is_away_is_said_to_be(someone: User, tmp_path: Path) -> None:
