@@ -6,6 +6,7 @@ import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyiceberg.transforms import IdentityTransform
 
@@ -112,3 +113,22 @@ def test_a_catalog_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("PYICEBERG_CATALOG__GONE__URI", f"sqlite:///{tmp_path}/no/such/folder/catalog.db")
     with pytest.raises(SiteError, match=r"iceberg:gone\.d\.t: OperationalError"):
         open_table(read_table_name("iceberg:gone.d.t"))
+
+
+def test_rows_come_before_all_of_a_file_is_read(table: Table) -> None:
+    """A large file needs not fit into memory: its first rows are there, though its last ones cannot be read."""
+    (path,) = (local(task.file.file_path) for task in table.scan("day = 1").plan_files())
+    rows = pq.read_table(path)
+    pq.write_table(rows, path, row_group_size=1, use_dictionary=False, data_page_version="1.0")
+    last = pq.read_metadata(path).row_group(99).column(0)
+    data = bytearray(path.read_bytes())
+    data[last.data_page_offset : last.data_page_offset + last.total_compressed_size] = (
+        b"\xff" * last.total_compressed_size
+    )
+    path.write_bytes(data)
+    found = open_table(read_table_name("iceberg:lab.d.t")).rows(where="day = 1", columns=["n"])
+    batches = found.batches(found.tasks[0])
+
+    assert 0 == next(batches)["n"][0].as_py()
+    with pytest.raises((InputError, SiteError), match=path.name):
+        list(batches)
