@@ -25,6 +25,7 @@ from aifa_hpc.staging.advice import hints, objections, project_of
 from aifa_hpc.staging.demand import place_of
 from aifa_hpc.staging.engine import Summary, copy, make_plan
 from aifa_hpc.staging.ledger import Ledger, Remembered, Unfinished
+from aifa_hpc.staging.limit import Limit, parse_limit
 from aifa_hpc.staging.location import Location, parse_location
 from aifa_hpc.staging.plan import Plan, Verdict
 from aifa_hpc.staging.planfile import PlanFile
@@ -74,6 +75,7 @@ def stage(
     trust: Trust = "verified",
     delete: bool = False,
     reuse: str = "",
+    limit: str = "",
     progress: Progress = silent,
 ) -> Summary:
     """Copies a file or folder so that the destination holds the same bytes, proven by hash; run again, it resumes.
@@ -86,6 +88,7 @@ def stage(
         trust: ``verified`` hashes again what an interrupted run had sent, ``durable`` believes its acknowledgements.
         delete: At last, delete what an earlier copy from this source made and the source no longer has.
         reuse: Another folder at the destination's machine whose files may lend parts; the same kind of location.
+        limit: How fast, as ``20M`` or ``08:00,20M 18:00,off``; with all other copies of this user (``staging.limit``).
         progress: Told of everything.
 
     Raises:
@@ -93,7 +96,7 @@ def stage(
         TransferError: It stopped; what was verified stays.
         TransportError: A site cannot be reached.
     """
-    with open_places() as places:
+    with open_places(limit) as places:
         target = places.location(destination)
         clearance = clear_for(target, data_class)
         there = places.open(target)
@@ -105,6 +108,7 @@ def stage(
             ledger=places.ledger,
             trust=trust,
             delete=delete,
+            limit=places.limit,
             reuse=places.lenders(reuse, target) if reuse else {},
             approve=places.approval(target, there, progress),
             progress=progress,
@@ -144,14 +148,14 @@ def plan(
     )
 
 
-def apply(made: PlanFile, *, trust: Trust = "verified", progress: Progress = silent) -> Summary:
+def apply(made: PlanFile, *, trust: Trust = "verified", limit: str = "", progress: Progress = silent) -> Summary:
     """Carries out a plan, if what is there is still what it was made for; run again, it resumes.
 
     Raises:
         InputError: A file is not as the plan has it; all of them are told, and nothing was done.
         TransferError: It stopped; what was verified stays.
     """
-    with open_places() as places:
+    with open_places(limit) as places:
         target = places.location(made.destination)
         clearance = clear_for(target, made.data_class)
         there = places.open(target)
@@ -170,6 +174,7 @@ def apply(made: PlanFile, *, trust: Trust = "verified", progress: Progress = sil
             ledger=places.ledger,
             plan=made.plan,
             trust=trust,
+            limit=places.limit,
             approve=places.approval(target, there, progress),
             progress=progress,
         )
@@ -184,6 +189,7 @@ def prove(
     mend: bool = False,
     source: str = "",
     data_class: str | None = None,
+    limit: str = "",
     progress: Progress = silent,
 ) -> Proof:
     """Checks what is at a destination, there, against the manifest that its copies left.
@@ -198,6 +204,7 @@ def prove(
         mend: Fetch what is missing or damaged from where it came.
         source: Fetch it from there.
         data_class: As for :func:`stage`, where data is fetched.
+        limit: How fast, as for :func:`stage`.
         progress: Told of everything.
 
     Raises:
@@ -205,7 +212,7 @@ def prove(
         TransferError: A source no longer has what was published.
         TransportError: The site cannot be reached.
     """
-    with open_places() as places:
+    with open_places(limit) as places:
         target = places.location(place_of(destination))
         clearance = clear_for(target, data_class) if mend else None
         end = places.open(target)
@@ -219,6 +226,7 @@ def prove(
             clearance=clearance,
             ledger=places.ledger,
             source=source,
+            limit=places.limit,
             progress=progress,
         )
         return Proof(report=report, repairs=tuple(repairs))
@@ -253,8 +261,11 @@ def copies() -> tuple[list[Remembered], list[tuple[str, str, Unfinished]]]:
 class Places:
     """What a call has opened, closed with its stack; a site is logged in to once."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, limit: str) -> None:
         self._stack = stack
+        self.limit: Callable[[int], None] = lambda _: None
+        if limit:
+            self.limit = stack.enter_context(Limit(state_dir() / "limit.sqlite3", parse_limit(limit))).take
         self._sites: dict[str, tuple[Site, Transport]] = {}
         self.names = site_names()
         self.ledger = stack.enter_context(Ledger(state_dir() / "staging.sqlite3"))
@@ -364,10 +375,10 @@ class Places:
 
 
 @contextmanager
-def open_places() -> Iterator[Places]:
-    """Opens nothing yet but the ledger."""
+def open_places(limit: str = "") -> Iterator[Places]:
+    """Opens nothing yet but the ledger, and what keeps the limit."""
     with ExitStack() as stack:
-        yield Places(stack)
+        yield Places(stack, limit)
 
 
 def _root(target: Location) -> str:

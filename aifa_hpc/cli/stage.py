@@ -40,6 +40,13 @@ delete_option = click.option(
 from_option = click.option(
     "--from", "source", metavar="SRC", default="", help="Fetch from SRC, and not from where the manifest says."
 )
+limit_option = click.option(
+    "--limit",
+    metavar="RATE",
+    envvar="AIFA_LIMIT",
+    default="",
+    help="Most bytes a second of all copies of yours together: 20M, or by the hour '08:00,20M 18:00,off'; $AIFA_LIMIT.",
+)
 
 
 def table_options(command: F) -> F:
@@ -83,10 +90,19 @@ def _wanted(source: str, columns: str, where: str, mode: Any, no_relocate: bool)
 @class_option
 @trust_option
 @delete_option
+@limit_option
 @click.option("--reuse", metavar="DIR", default="", help="Folder of DST's machine whose files may lend equal parts.")
 @table_options
 def copy(
-    source: str, destination: str, *, data_class: str | None, trust: Any, delete: bool, reuse: str, **table: Any
+    source: str,
+    destination: str,
+    *,
+    data_class: str | None,
+    trust: Any,
+    delete: bool,
+    limit: str,
+    reuse: str,
+    **table: Any,
 ) -> None:
     """Copy SRC to DST, resuming what an earlier run left.
 
@@ -99,7 +115,7 @@ def copy(
     with show_progress(current_output()) as progress:
         summary = run(
             _wanted(source, **table), destination, data_class=data_class, trust=trust, delete=delete, reuse=reuse,
-            progress=progress,
+            limit=limit, progress=progress,
         )  # fmt: skip
     show_summary(summary)
 
@@ -128,7 +144,8 @@ def plan(source: str, destination: str, path: str, *, data_class: str | None, de
 @stage.command()
 @click.argument("path", metavar="PLAN", type=click.Path(dir_okay=False))
 @trust_option
-def apply(path: str, trust: Any) -> None:
+@limit_option
+def apply(path: str, trust: Any, limit: str) -> None:
     """Carry out the plan in the file PLAN, if what is there is still what it was made for.
 
     Run again after an interruption, it goes on where it stopped.
@@ -140,7 +157,7 @@ def apply(path: str, trust: Any) -> None:
 
     made = read_plan(read_file(path), path)
     with show_progress(current_output()) as progress:
-        summary = run(made, trust=trust, progress=progress)
+        summary = run(made, trust=trust, limit=limit, progress=progress)
     show_summary(summary)
 
 
@@ -151,8 +168,9 @@ def apply(path: str, trust: Any) -> None:
 @click.option("--seed", type=int, default=0, help="Chooses the blocks of a sample.")
 @from_option
 @class_option
+@limit_option
 def verify(  # noqa: PLR0917 - click calls it by name
-    destination: str, mend: bool, sample: int | None, seed: int, source: str, data_class: str | None
+    destination: str, mend: bool, sample: int | None, seed: int, source: str, data_class: str | None, limit: str
 ) -> int:
     """Hash what is at DST, on its own side, and compare it with the manifest of its copies."""
     from aifa_hpc.cli.progress import show_progress  # noqa: PLC0415 - keeps `aifa --help` quick
@@ -161,7 +179,7 @@ def verify(  # noqa: PLR0917 - click calls it by name
     with show_progress(current_output()) as progress:
         proof = prove(
             destination, level="sample" if sample else "full", sample=sample or 0, seed=seed, mend=mend,
-            source=source, data_class=data_class, progress=progress,
+            source=source, data_class=data_class, limit=limit, progress=progress,
         )  # fmt: skip
     return show_proof(proof)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aifa_hpc.cli.base import Command, current_output
-from aifa_hpc.cli.stage import class_option, from_option, show_proof
+from aifa_hpc.cli.stage import class_option, from_option, limit_option, show_proof
 
 if TYPE_CHECKING:
     from aifa_hpc.staging.ledger import Remembered
@@ -22,7 +22,8 @@ _OLDER_DAYS = 7.0
 @click.argument("manifest", metavar="MANIFEST")
 @from_option
 @class_option
-def ensure(manifest: str, source: str, data_class: str | None) -> int:
+@limit_option
+def ensure(manifest: str, source: str, data_class: str | None, limit: str) -> int:
     """Make sure that all of MANIFEST is there, and fetch again only what was purged or damaged.
 
     MANIFEST is the place a copy went to, or the manifest in it (SITE:/path/.aifa-manifest.jsonl). Files that were
@@ -32,7 +33,9 @@ def ensure(manifest: str, source: str, data_class: str | None) -> int:
     from aifa_hpc.transfers import prove  # noqa: PLC0415
 
     with show_progress(current_output()) as progress:
-        proof = prove(manifest, level="known", mend=True, source=source, data_class=data_class, progress=progress)
+        proof = prove(
+            manifest, level="known", mend=True, source=source, data_class=data_class, limit=limit, progress=progress
+        )
     return show_proof(proof)
 
 

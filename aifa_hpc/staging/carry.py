@@ -46,6 +46,7 @@ class Copying:
         trust: How parts of earlier runs are believed.
         reuse: Manifests of other folders of the destination's machine, by their absolute paths.
         expected: What files must hold, by path at the destination, where it is known: a repair.
+        limit: Waits until so many bytes may go on.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Copying:
         trust: Trust,
         reuse: Mapping[str, Manifest],
         expected: Mapping[str, Entry],
+        limit: Callable[[int], None],
     ) -> None:
         self._route, self._ledger, self._trust, self._expected = route, ledger, trust, expected
         self._source, self._destination = route.source, route.destination
@@ -65,6 +67,7 @@ class Copying:
         self._entries: dict[str, Entry] = {}
         self._old = published(route.destination, route.manifest)
         self._donors = Donors(self._old, reuse)
+        self._limit = limit
         self._prints: set[str] = set()
         self._tokens: set[str] = set()
         self.counts = Counting(progress, done)
@@ -109,6 +112,7 @@ class Copying:
             ledger=self._ledger,
             progress=self._progress,
             published=self._arrived,
+            limit=self._limit,
             first=min(lanes or min(self._source.first, self._destination.first), jobs),
             lanes=min(lanes or self._lanes(), jobs),
         )

@@ -100,6 +100,7 @@ class Crew:
         ledger: Told of every acknowledged part.
         progress: Told of every byte.
         published: Called with each file that was published, as the destination has it now.
+        limit: Waits until so many bytes may go on.
         first: How many workers to begin with.
         lanes: How many at most.
     """
@@ -112,11 +113,12 @@ class Crew:
         ledger: Ledger,
         progress: Progress,
         published: Callable[[FileWork, Found], None],
+        limit: Callable[[int], None],
         first: int,
         lanes: int,
     ) -> None:
         self._source, self._destination = source, destination
-        self._ledger, self._progress, self._published = ledger, progress, published
+        self._ledger, self._progress, self._published, self._limit = ledger, progress, published, limit
         self.source_is_near = source.local
         self._jobs: Jobs[Job] = Jobs(2 * AHEAD_JOBS)
         self._over = threading.Event()
@@ -230,6 +232,7 @@ class Crew:
             md5=self._destination.checks_md5,
             place=str(self._source),
             progress=self._progress,
+            limit=self._limit,
             wanted=job.work.wanted[job.part.index] if job.work.wanted else None,
         )
 

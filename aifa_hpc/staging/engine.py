@@ -111,6 +111,7 @@ def copy(
     repair: Mapping[str, Entry] | None = None,
     reuse: Mapping[str, Manifest] | None = None,
     lanes: int | None = None,
+    limit: Callable[[int], None] = lambda _: None,
     approve: Callable[[Plan], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -134,6 +135,7 @@ def copy(
         repair: Copy only these files, by path at the destination, and only if they still are what was published.
         reuse: Manifests of other folders of the destination's machine whose files may lend parts, by absolute path.
         lanes: Parallel streams; the slower endpoint's own number by default.
+        limit: Waits until so many bytes may go on; not asked for what stays on this machine.
         approve: Told of the plan before the first byte; what it raises ends the copy.
         clock: Seconds that only grow.
         now: The time of day.
@@ -171,6 +173,7 @@ def copy(
                 trust=trust,
                 reuse=reuse or {},
                 expected=repair or {},
+                limit=(lambda _: None) if source.local and destination.local else limit,
             )
             manifest = work.carry_out(plan, lanes, now())
     counts = work.counts

@@ -12,7 +12,7 @@ from aifa_hpc.staging.failures import DamagedError
 from aifa_hpc.staging.model import Found, PartSum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aifa_hpc.staging.progress import Progress
 
@@ -37,6 +37,7 @@ class PartFeed(Feed):
         md5: The destination proves parts by MD5.
         place: The source, for messages.
         progress: Told of every piece that was handed on.
+        limit: Waits until so many bytes may go on.
         wanted: What must come, where that is known.
     """
 
@@ -49,11 +50,12 @@ class PartFeed(Feed):
         md5: bool,
         place: str,
         progress: Progress,
+        limit: Callable[[int], None],
         wanted: PartSum | None = None,
     ) -> None:
         self.length = length
         self._reading, self._file, self._place, self._progress = reading, file, place, progress
-        self._wanted = wanted
+        self._wanted, self._limit = wanted, limit
         self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self._sum: PartSum | None = None
         self.passed = 0
@@ -64,6 +66,7 @@ class PartFeed(Feed):
             hasher.update(view)
             if self._md5 is not None:
                 self._md5.update(view)
+            self._limit(len(view))
             yield view
             self.passed += len(view)
             self._progress.advance(len(view))

@@ -33,6 +33,7 @@ def repair(
     clearance: Clearance,
     ledger: Ledger,
     source: str = "",
+    limit: Callable[[int], None] = lambda _: None,
     progress: Progress = silent,
 ) -> list[Summary]:
     """Fetches what a check found damaged, one data set after the other.
@@ -44,6 +45,7 @@ def repair(
         clearance: Leave to transfer.
         ledger: Told by the check what damaged files hold; knows which copies this user made.
         source: Fetch from there, whatever the manifest says.
+        limit: Waits until so many bytes may go on.
         progress: Told of everything.
 
     Raises:
@@ -70,6 +72,14 @@ def repair(
             )
         with open_source(source or data_set.source) as origin:
             summaries.append(
-                copy(origin, destination, clearance=clearance, ledger=ledger, repair=wanted, progress=progress)
+                copy(
+                    origin,
+                    destination,
+                    clearance=clearance,
+                    ledger=ledger,
+                    repair=wanted,
+                    limit=limit,
+                    progress=progress,
+                )
             )
     return summaries
