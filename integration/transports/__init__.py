@@ -1,0 +1,1 @@
+"""Both SSH transports against real servers."""
