@@ -49,12 +49,17 @@ def test_await_gives_the_last_status_and_the_loop_goes_on(connection: Connection
     assert (["COMPLETED", "FAILED"], True) == ([handle.status.state for handle in handles], ticks > 10)
 
 
-def test_statuses_come_from_now_to_the_last(connection: Connection) -> None:
+def test_statuses_come_from_now_to_the_last(connection: Connection, tmp_path: Path) -> None:
     """The first is the present one; a job that is over has one."""
-    handle = connection.submit(job("sleep 0.2"))
+    seen = tmp_path / "seen"  # the job ends once its first status has been seen
+    handle = connection.submit(job(f"while ! [ -e '{seen}' ]; do sleep 0.05; done"))
 
     async def states() -> list[str]:
-        return [status.state async for status in handle.statuses()]
+        found = []
+        async for status in handle.statuses():
+            found.append(status.state)
+            seen.touch()
+        return found
 
     found = asyncio.run(states())
     assert ("COMPLETED", True) == (found[-1], len(found) > 1)
