@@ -352,7 +352,7 @@ class Places:
             except (SiteError, TransportError) as error:
                 _log.info("%s does not say how much room there is: %s", site.name, error)
                 told = Told(resolved="", rooms=())
-            held = self.ledger.held(end.identity)
+            held = self.ledger.held(end.identity, {one.path: one.file.size for one in plan.of(Verdict.SEND)})
             problems = tuple(objections(site, path, plan, told, held=held))
             if problems:
                 raise InputError(f"the copy to {target} cannot work:", problems=problems, hint="Nothing was sent.")

@@ -109,7 +109,7 @@ def status() -> None:
             "begun": datetime.fromtimestamp(copy.begun, UTC).isoformat(timespec="seconds"),
             "ended": datetime.fromtimestamp(copy.ended, UTC).isoformat(timespec="seconds") if copy.ended else None,
             "parts_there": parts.get(copy.place.rpartition("/")[0]),
-            "problem": copy.problem,
+            "problem": copy.problem.replace(":\n  - ", ": ").replace("\n  - ", "; "),
         }
         for copy in known
     ]

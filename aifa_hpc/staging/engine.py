@@ -230,6 +230,12 @@ def _explained(source: Endpoint, destination: Endpoint) -> Iterator[None]:
         ) from error
 
 
+def _reason(error: AifaError) -> str:
+    """Why it ended; all reasons, where there are several."""
+    problems = error.problems if isinstance(error, InputError) else ()
+    return "\n".join((error.message, *(f"  - {problem}" for problem in problems)))
+
+
 @contextlib.contextmanager
 def _remembered(route: Route, ledger: Ledger, now: Callable[[], datetime]) -> Iterator[Callable[..., None]]:
     """Puts the copy on record, for people: that it began, what it is to do, how far it is, and how it ended."""
@@ -247,6 +253,6 @@ def _remembered(route: Route, ledger: Ledger, now: Callable[[], datetime]) -> It
         yield remember
     except AifaError as error:
         with contextlib.suppress(TransferError):  # the first error is the one to tell
-            ledger.note_copy(replace(known, ended=now().timestamp(), problem=error.message))
+            ledger.note_copy(replace(known, ended=now().timestamp(), problem=_reason(error)))
         raise
     ledger.note_copy(replace(known, ended=now().timestamp(), done=known.bytes))

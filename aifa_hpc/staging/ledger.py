@@ -38,7 +38,7 @@ from aifa_hpc.staging.kept import Kept
 from aifa_hpc.staging.model import PartSum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
 _log = logging.getLogger(__name__)
@@ -255,13 +255,13 @@ class Ledger:
         names = ("place", "source", "destination", "begun", "ended", "files", "bytes", "problem", "done")
         return [Remembered(**dict(zip(names, row, strict=True)), pid=self.holder(row[0])) for row in rows]
 
-    def held(self, place: str) -> int:
-        """Bytes that unfinished files of a place hold, as far as they were acknowledged."""
+    def held(self, place: str, sizes: Mapping[str, int]) -> int:
+        """Bytes that were acknowledged of unfinished files, those of ``sizes`` (by path): not of other copies."""
+        query = "SELECT path, unfinished.part * COUNT(*) FROM unfinished JOIN part USING (place, path)"
         with self._told():
-            (size,) = self._base.execute(
-                "SELECT TOTAL(unfinished.part) FROM unfinished JOIN part USING (place, path) WHERE place = ?", (place,)
-            ).fetchone()
-        return int(size)
+            rows = self._base.execute(f"{query} WHERE place = ? GROUP BY path", (place,)).fetchall()
+        # The last part of a file is shorter than the others.
+        return sum(min(size, sizes.get(_text(path), 0)) for path, size in rows)
 
     def all_unfinished(self) -> list[tuple[str, str, Unfinished]]:
         """Place, path and state of every partial file that was not published; without digests of parts."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aifa_hpc.errors import InputError, NotSentError, TransferError
+from aifa_hpc.errors import InputError, NotSentError, Problem, TransferError
 from aifa_hpc.manifest import BLOCK, read_manifest
 from aifa_hpc.privacy.gate import clear
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
@@ -322,6 +322,19 @@ def test_progress_adds_up(src: Path, ledger: Ledger, clearance: Clearance) -> No
     total = sum(map(len, FILES.values()))
     wanted = {"files": len(FILES), "bytes": total, "skipped": 5, "sent": total - 5, "finished": len(FILES) - 1}
     assert wanted == seen.told
+
+
+def test_a_refused_copy_is_on_record_with_all_reasons(src: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """So that `aifa stage status` can say why."""
+
+    def refuse(plan: object) -> None:
+        problems = (Problem(key="room", value="1 GiB", rule="too little"), Problem(key="inodes", value="", rule="none"))
+        raise InputError("the copy cannot work:", problems=problems, hint="Nothing was sent.")
+
+    with pytest.raises(InputError):
+        copy(LocalEndpoint(src), LocalEndpoint(src.parent / "dst"), clearance=clearance, ledger=ledger, approve=refuse)
+    (known,) = ledger.copies()
+    assert "the copy cannot work:\n  - room = 1 GiB: too little\n  - inodes: none" == known.problem
 
 
 def test_a_lane_that_is_refused_is_done_without(src: Path, ledger: Ledger, clearance: Clearance) -> None:

@@ -176,3 +176,14 @@ def test_the_last_copy_to_each_place_is_remembered(tmp_path: Path) -> None:
         assert [ended, began] == ledger.copies()
         [(place, path, known)] = ledger.all_unfinished()
     assert ("p", "a", "f-1", 1) == (place, path, known.token, len(known.sums))
+
+
+def test_held_is_what_a_plan_need_not_send(tmp_path: Path) -> None:
+    """Acknowledged parts of its own files, no more than they are long; of other copies nothing."""
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        for path, parts in (("a", 2), ("b", 1), ("other", 5)):
+            ledger.note_unfinished("place", path, KNOWN)
+            for number in range(parts):
+                ledger.note_part("place", path, number, SUM)
+        assert 13 + 8 == ledger.held("place", {"a": 13, "b": 100, "c": 100})
+        assert 0 == ledger.held("elsewhere", {"a": 13})
