@@ -58,7 +58,7 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         class_: Who may have it, see :mod:`aifa_hpc.privacy.gate`.
         columns: Of a table; all by default.
         where: Row filter of a table.
-        mode: As for ``aifa stage copy``.
+        mode: As for ``aifa stage copy``; a sync is incremental anyway, so that this is ``files`` here.
         keep: Versions that stay at a destination, pinned ones not counted; 0 for all.
     """
 
