@@ -7,7 +7,8 @@ down ids: checking, rendering, the store, the way there and back. Goal: at most 
 40 ms. submitit runs on the node, as it must; hpc-rocket opens a connection for each job, so a twentieth of the jobs is
 measured and multiplied. All connections but hpc-rocket's are open already; all jobs wait for one that is held, so that
 none of them runs; tools take turns, the first round warms up, figures are medians. Peers come from a throw-away
-environment, or from that of ``--peers``. The cluster is one of ``integration.cluster up``.
+environment, or from that of ``--peers``. The cluster is one of ``integration.cluster up`` that nobody else uses: all
+jobs there are cancelled in the end.
 """
 
 from __future__ import annotations
@@ -96,14 +97,18 @@ class Bench:
 
     def ssh(self, *words: str, stdin: bytes = b"") -> str:
         """Runs a program there, over a connection that is kept open."""
-        keep = ("-o", "ControlMaster=auto", "-o", f"ControlPath={self.home}/c", "-o", "ControlPersist=60")
-        config = self.home / "ssh_config" if (self.home / "ssh_config").exists() else self.user.connect["ssh_config"]
-        to = ("-p", str(self.port), f"{self.user.connect['user']}@{self.user.connect['host']}")
-        argv = ("ssh", "-F", str(config), "-i", self.user.connect["identity_file"], *keep, *to, shlex.join(words))
+        argv = (*self.words(), shlex.join(words))
         ran = subprocess.run(argv, input=stdin, capture_output=True, check=False)
         if ran.returncode:
             raise RuntimeError(f"{words[:3]} ended with {ran.returncode}: {ran.stderr.decode()[-1000:]}")
         return ran.stdout.decode()
+
+    def words(self) -> tuple[str, ...]:
+        """The words of ssh before a command."""
+        keep = ("-o", "ControlMaster=auto", "-o", f"ControlPath={self.home}/c", "-o", "ControlPersist=60")
+        config = self.home / "ssh_config" if (self.home / "ssh_config").exists() else self.user.connect["ssh_config"]
+        to = ("-p", str(self.port), f"{self.user.connect['user']}@{self.user.connect['host']}")
+        return ("ssh", "-F", str(config), "-i", self.user.connect["identity_file"], *keep, *to)
 
     def send_submitit(self) -> None:
         """Puts submitit, which is pure Python, where the node's own Python finds it."""
@@ -186,9 +191,9 @@ class Bench:
         ids = self.ssh(*words).split()
         return time.perf_counter() - begin, ids
 
-    def cancel(self, ids: list[str]) -> None:
-        """Makes room for the next."""
-        self.ssh("xargs", "-n", "500", "scancel", stdin="\n".join(ids).encode())
+    def cancel(self, *ids: str) -> None:
+        """Makes room for the next: these jobs, or all that are there."""
+        self.ssh("xargs", "-n", "500", "scancel", *(() if ids else ("--me",)), stdin="\n".join(ids).encode())
 
 
 def measure(bench: Bench, count: int, rounds: int, missing: dict[str, str]) -> dict[str, float]:
@@ -208,7 +213,7 @@ def measure(bench: Bench, count: int, rounds: int, missing: dict[str, str]) -> d
     for number in range(rounds + 1):
         for name, tool in tools.items():
             seconds, ids = tool(count)
-            bench.cancel(ids)
+            bench.cancel(*ids)
             if len(set(ids)) != (max(1, count // SHARE) if name == "hpc-rocket" else count):
                 raise RuntimeError(f"{name} made {len(set(ids))} jobs of {count}")
             if number:
@@ -235,7 +240,7 @@ def main() -> None:
             try:
                 found = measure(bench, given.jobs, given.rounds, missing)
             finally:
-                bench.cancel([bench.held])
+                bench.cancel()
             print(f"{given.jobs} jobs, {words}: loop of sbatch on the node {found['loop']:.2f} s; as many times it:")
             for tool, seconds in found.items():
                 if tool != "loop":
