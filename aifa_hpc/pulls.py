@@ -27,6 +27,7 @@ from aifa_hpc.lakehouse.names import is_table
 from aifa_hpc.manifest import DataSet
 from aifa_hpc.staging import pull as flows
 from aifa_hpc.staging.engine import copy, make_plan
+from aifa_hpc.staging.ledger import Remembered
 from aifa_hpc.staging.plan import Verdict
 from aifa_hpc.staging.progress import Progress, silent
 from aifa_hpc.staging.route import make_route
@@ -234,7 +235,18 @@ class _Pull:
             problem = problem or f"its job ended as {handle.status.state}"
         elif unfinished and not problem:
             problem = f"{unfinished[0].where} was ended"
+        if not problem:
+            self._remember(told)
         return replace(told, state="failed" if problem else "done", problem=problem)
+
+    def _remember(self, told: Pulled) -> None:
+        """Puts it on record as a copy, so that a repair knows where the data came from."""
+        route, now = self._route, time.time()
+        known = Remembered(
+            place=route.place, source=route.source_text, destination=route.destination_text, begun=now, ended=now,
+            files=told.files, bytes=told.bytes, done=told.bytes,
+        )  # fmt: skip
+        self._places.ledger.note_copy(known)
 
     def _seen(self, status: Status) -> None:
         if not status.over:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +19,8 @@ from aifa_hpc.testing.faults import requeue
 from integration.cluster import Cluster
 from integration.conftest import User, make_user
 from integration.everywhere import on_all_sites
+from tests.readme import README
+from tests.staging.conftest import make_tree
 from tests.staging.ranges import serve
 
 if TYPE_CHECKING:
@@ -99,6 +103,24 @@ def test_a_job_that_is_killed_and_put_back_goes_on(clusters: None, tmp_path: Pat
         assert 0 == user.aifa("stage", "verify", f"{target}big.bin").code
     found = user.aifa("stage", "gc", target, "--older", "0", "--json").json
     assert [] == found
+
+
+def test_the_page_of_the_readme(clusters: None, tmp_path: Path) -> None:
+    """Its commands as they stand there, with another folder, and a partition that has nodes here."""
+    del clusters
+    user = make_user(tmp_path, "lumi", "fabric", mfa=False)
+    make_tree(user.home / "shards", FILES)
+    page = README.read_text("utf-8").partition("## Moving data")[2].partition("\n## ")[0]
+    lines = "".join(re.findall(r"```console\n(.*?)```", page, re.DOTALL)).splitlines()
+    for line in lines:
+        words = shlex.split(line.replace("lumi:/scratch/project_465000001", f"{user.site}:{user.folder}"))[2:]
+        at = words.index("--partition") if "--partition" in words else len(words)
+        ran = user.aifa(*words[:at], *(JOB["lumi"] if words[at:] else ()), *words[at + 2 :])
+        assert 0 == ran.code, (line, ran)
+    for folder in ("digits", "pulled"):
+        proof = user.aifa("stage", "verify", f"{user.site}:{user.folder}/{folder}", "--json")
+        assert (0, len(FILES)) == (proof.code, proof.json["files"]), proof
+    assert 10 == len(lines)
 
 
 def working(user: User, size: int) -> dict[str, Any] | None:
