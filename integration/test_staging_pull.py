@@ -14,14 +14,17 @@ from moto.server import ThreadedMotoServer
 
 from aifa_hpc.manifest import BLOCK
 from aifa_hpc.staging.endpoints.s3 import S3Endpoint
+from aifa_hpc.staging.ledger import Ledger
 from aifa_hpc.staging.pull import PIECE
 from aifa_hpc.testing.faults import requeue
+from aifa_hpc.testing.stores import CephStore, ObjectStore, RcloneStore
 from integration.cluster import Cluster
 from integration.conftest import User, make_user
 from integration.everywhere import on_all_sites
 from tests.readme import README
-from tests.staging.conftest import make_tree
+from tests.staging.conftest import make_tree, tree
 from tests.staging.ranges import serve
+from tests.staging.test_puller import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,6 +124,24 @@ def test_the_page_of_the_readme(clusters: None, tmp_path: Path) -> None:
         proof = user.aifa("stage", "verify", f"{user.site}:{user.folder}/{folder}", "--json")
         assert (0, len(FILES)) == (proof.code, proof.json["files"]), proof
     assert 10 == len(lines)
+
+
+@pytest.mark.parametrize("kind", [CephStore, RcloneStore])
+def test_real_stores_take_the_urls(kind: type[ObjectStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They check signatures; the site's program reads ranges with nothing but them."""
+    if lacking := kind.lacking():
+        pytest.skip(f"there is no {lacking}; aifa_hpc.testing.stores says where it comes from")
+    with kind.started(tmp_path / "store") as store, Ledger(tmp_path / "ledger") as ledger:
+        for name, value in (store.env | {"AWS_ENDPOINT_URL": store.url}).items():
+            monkeypatch.setenv(name, value)
+        lab = S3Endpoint("lab", "train")
+        lab._store.call("create_bucket", Bucket="lab")
+        for path, data in FILES.items():
+            lab.call("put_object", path, Body=data)
+        site = Site(tmp_path / "pull", tmp_path / "data")
+        site.put_from(lab, ledger, bucket="lab")
+        assert 0 == (ran := site.run())[0], ran
+    assert tree(tmp_path / "data") == FILES
 
 
 def working(user: User, size: int) -> dict[str, Any] | None:

@@ -221,11 +221,12 @@ class Puller:
     def _require(self, work: Work, span: Span, answer: Any) -> None:
         """The answer is the range that was asked for, of the file that was listed."""
         task = work.task
-        size = answer.headers.get("Content-Range", "").rpartition("/")[2]
-        if answer.status != 206:  # noqa: PLR2004 - Partial Content
-            if span != (0, task["size"]):
-                raise Failure("%r cannot be fetched in ranges; use `aifa stage copy`" % task["path"])
+        part, _, size = answer.headers.get("Content-Range", "").rpartition("/")
+        if not part:
             size = answer.headers.get("Content-Length", "")
+        # Not by the status: rclone's server answers 200 to a range, too.
+        if part != "bytes %d-%d" % (span[0], sum(span) - 1) and (part or span != (0, task["size"])):
+            raise Failure("%r cannot be fetched in ranges; use `aifa stage copy`" % task["path"])
         state = (answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "").strip('"')
         with self._lock:
             wanted = task["etag"] or work.state

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from aifa_hpc.staging.endpoints.base import Endpoint
     from aifa_hpc.staging.ledger import Ledger
 
 DATA = os.urandom(5 * BLOCK + 7)
@@ -60,18 +61,25 @@ class Site:
     root: Path
 
     def put(self, web: Web, ledger: Ledger, *, tasks: int = 1) -> None:
-        """Sends the list of what is not there."""
+        """Sends the list of what is not there of a web server."""
+        with URLEndpoint(web.url) as here:
+            self.put_from(here, ledger, tasks=tasks)
+
+    def put_from(self, here: Endpoint, ledger: Ledger, *, bucket: str = "", tasks: int = 1) -> None:
+        """The same of any source."""
         self.root.mkdir(exist_ok=True)
         self.folder.mkdir(exist_ok=True)
-        with URLEndpoint(web.url) as here, LocalEndpoint(f"{self.root}/") as there:
+        with LocalEndpoint(f"{self.root}/") as there:
             route = make_route(here, there)
             archive = pull.pack(
                 route,
                 str(self.root),
                 plan_copy(route, ledger=ledger, progress=silent, reading=False),
                 there.read_bytes(route.manifest) or b"",
-                data_set=DataSet(source=web.url, place=web.url, tool="0", published="2026-11-24T08:00:00+00:00"),
-                sign=signer(route.source, ""),
+                data_set=DataSet(
+                    source=str(here), place=here.identity, tool="0", published="2026-11-24T08:00:00+00:00"
+                ),
+                sign=signer(route.source, bucket),
                 run=os.urandom(4).hex(),
                 tasks=tasks,
                 piece=BLOCK,
