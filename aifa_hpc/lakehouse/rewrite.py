@@ -15,7 +15,10 @@ import json
 import os
 import shutil
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aifa_hpc.units import show_size
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 
 FILE_BYTES = 2**30
 GROUP_BYTES = 128 * 2**20
+
+_AHEAD = 4
+_SMALL = 32 * 2**20
+"""Inputs of at most so many bytes are read several at a time: what is in memory stays below some row groups."""
 
 _KEPT_SECONDS = 7 * 24 * 3600.0
 """What interrupted runs had made is kept that long."""
@@ -83,7 +90,7 @@ def rewrite(
             partial = path.with_suffix(".partial")
             with pq.ParquetWriter(partial, _with(schema, about), compression="zstd") as writer:
                 rows = 0
-                for table in _row_groups((batch for one in group for batch in read(one.key)), schema):
+                for table in _row_groups(_ahead(group, read), schema):
                     writer.write_table(table, row_group_size=max(table.num_rows, 1))
                     rows += table.num_rows
             if rows or not number:
@@ -124,6 +131,22 @@ def _groups(inputs: Sequence[Input[T]]) -> Iterator[list[Input[T]]]:
         group.append(one)
         size += one.size
     yield group
+
+
+def _ahead(group: Sequence[Input[T]], read: Callable[[T], Iterable[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+    """Rows of inputs in their order; small ones are read several at a time, because each costs ways to its store."""
+    coming: deque[Callable[[], Iterable[pa.RecordBatch]]] = deque()
+    pool = ThreadPoolExecutor(_AHEAD)
+    try:
+        for one in group:
+            small = one.size <= _SMALL
+            coming.append(pool.submit(lambda key: list(read(key)), one.key).result if small else partial(read, one.key))
+            if len(coming) == _AHEAD:
+                yield from coming.popleft()()
+        for rows in coming:
+            yield from rows()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
