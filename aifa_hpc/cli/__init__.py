@@ -20,6 +20,7 @@ from aifa_hpc.cli.events import events
 from aifa_hpc.cli.explain import explain
 from aifa_hpc.cli.jobs import cancel, check, submit
 from aifa_hpc.cli.jobs_known import jobs
+from aifa_hpc.cli.lab import lab
 from aifa_hpc.cli.login import login, logout
 from aifa_hpc.cli.logs import logs
 from aifa_hpc.cli.quote import quote
@@ -60,6 +61,7 @@ for command in (
     logout,
     sessions,
     stage,
+    lab,
     demo,
 ):
     cli.add_command(command)

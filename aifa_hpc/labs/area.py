@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from aifa_hpc.errors import InputError
-from aifa_hpc.labs.versions import INDEX, PINS, Pin, Version, read_index, read_pin, write_index, write_pin
+from aifa_hpc.labs.versions import INDEX, PINS, Pin, Version, is_whole, read_index, read_pin, write_index, write_pin
 from aifa_hpc.manifest import MANIFEST, Manifest, write_manifest
 from aifa_hpc.sites.strict import nearest
 from aifa_hpc.staging.planning import published
@@ -109,6 +109,43 @@ def open_area(places: Places, data: LabData, destination: str) -> Area:
     return Area(
         data=data, target=target, there=places.open(target), beside=places.open(places.location(f"{folder}.lab"))
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """A version at a destination.
+
+    Attributes:
+        version: Which one.
+        state: ``present``, ``kept``, ``incomplete`` (files of it were replaced or are gone) or ``leaving``.
+        pins: Names of the runs that need it.
+    """
+
+    version: Version
+    state: Literal["present", "kept", "incomplete", "leaving"]
+    pins: tuple[str, ...]
+
+
+def look(area: Area) -> list[Seen]:
+    """The versions that are there, by index, pins and manifests; the present one last."""
+    versions, pins, there = area.versions(), area.pins(), area.digests()
+
+    def state(number: int, version: Version) -> Literal["present", "kept", "incomplete", "leaving"]:
+        manifest = area.manifest(version)
+        if version.leaving:
+            return "leaving"
+        if manifest is None or not is_whole(manifest, there):
+            return "incomplete"
+        return "present" if number == len(versions) else "kept"
+
+    return [
+        Seen(
+            version=one,
+            state=state(number, one),
+            pins=tuple(sorted(pin.name for pin in pins if pin.version == one.name)),
+        )
+        for number, one in enumerate(versions, 1)
+    ]
 
 
 def pin(area: Area, name: str, version: str, now: datetime) -> Version:

@@ -14,7 +14,7 @@
     columns = ["sound", "label"]       # as --columns, --where and --mode of `aifa stage copy`
     keep = 3                           # versions that stay at each destination
 
-A data set says again what differs from its lab: title, licence, policy, class. The class has no default: somebody has
+A data set says again what differs from its lab: contact, licence, policy, class. The class has no default: somebody has
 to state it, for the lab or for the data set.
 """
 
@@ -55,6 +55,7 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         description: What it is, in a few sentences.
         licence: SPDX id or URL.
         policy: URL of the terms of use.
+        contact: Mail address or URL.
         class_: Who may have it, see :mod:`aifa_hpc.privacy.gate`.
         columns: Of a table; all by default.
         where: Row filter of a table.
@@ -67,6 +68,7 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     description: str = ""
     licence: str = ""
     policy: str = ""
+    contact: str = ""
     class_: Stated = ""
     columns: tuple[str, ...] = ()
     where: str = ""
@@ -285,7 +287,7 @@ def _data(lab_name: str, lab: LabTable, name: str, data: DataTable) -> LabData:
         description=data.description or title,
         licence=data.licence or lab.licence,
         policy=data.policy or lab.policy,
-        contact=lab.contact,
+        contact=data.contact or lab.contact,
         keep=data.keep,
     )
 
