@@ -295,7 +295,8 @@ def main() -> None:
     os.dup2(2, 1)
     widen(0)
     widen(sink.fileno())
-    with open(0, "rb", buffering=CHUNK, closefd=False) as source:
+    # Small, so that a frame of data is read into its own place and not through this buffer.
+    with open(0, "rb", buffering=64 * 1024, closefd=False) as source:
         try:
             Agent(source, sink).serve()
         except BrokenPipeError:

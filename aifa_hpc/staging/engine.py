@@ -150,6 +150,7 @@ def copy(
     with _explained(source, destination):
         route = make_route(source, destination)
         with ledger.hold(route.place), _remembered(route, ledger, now) as remember:
+            route.expect(lanes)
             if plan is not None:
                 plan = require_reality(plan, route, ledger)
             else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.manifest import manifest_name
+from aifa_hpc.staging.geometry import cut, part_size, stricter
 
 if TYPE_CHECKING:
     from aifa_hpc.staging.endpoints.base import Endpoint
@@ -22,12 +23,29 @@ class Route:
         destination: The folder that is written.
         only: The one file of the source that is copied; empty for all.
         name: What it shall be called.
+        fresh: There is nothing at the destination, so that all must be sent.
     """
 
     source: Endpoint
     destination: Endpoint
     only: str = ""
     name: str = ""
+    fresh: bool = False
+
+    def expect(self, lanes: int | None) -> None:
+        """What sending needs may begin before it is known what is to be sent.
+
+        Args:
+            lanes: Parallel streams, where they were asked for.
+        """
+        if not self.fresh:
+            return
+        most = lanes or min(self.source.first, self.destination.first)
+        if self.only and (file := self.source.stat([self.only])[0]) is not None:
+            limits = stricter(self.source.limits, self.destination.limits)
+            most = min(most, len(cut(max(0, file.size), part_size(file.size, limits))))
+        for end in (self.source, self.destination):
+            end.expect(most)
 
     @property
     def manifest(self) -> str:
@@ -69,15 +87,17 @@ def make_route(source: Endpoint, destination: Endpoint) -> Route:
         raise InputError(f"{source} is a file, not a folder.", hint="Write it without the final '/'.")
     if kind == "file":
         folder, only = source.split()
-        into = destination.says_folder or destination.kind() == "folder"
+        there_kind = destination.kind()
+        into = destination.says_folder or there_kind == "folder"
         target, name = (destination, only) if into else destination.split()
-        route = Route(source=folder, destination=target, only=only, name=name)
+        route = Route(source=folder, destination=target, only=only, name=name, fresh=there_kind == "absent")
     else:
-        if destination.kind() == "file":
+        there_kind = destination.kind()
+        if there_kind == "file":
             raise InputError(
                 f"{source} is a folder and {destination} is a file.", hint="Name a folder as the destination."
             )
-        route = Route(source=source, destination=destination)
+        route = Route(source=source, destination=destination, fresh=there_kind == "absent")
     here, there = f"{route.source.identity}/{route.only}", route.place
     if here == there or (not route.only and there.startswith(here)):
         raise InputError(f"{destination} is {source} itself, or lies in it.", hint="Copy to another place.")

@@ -249,6 +249,10 @@ class Endpoint(ABC):
     def settle(self, folders: Sequence[str]) -> None:
         """Makes what was published in these folders survive a crash of the machine."""
 
+    def expect(self, lanes: int) -> None:
+        """So many lanes will be asked for soon; a place that needs time for them may begin."""
+        del lanes
+
     @abstractmethod
     def lane(self) -> Lane:
         """A way for one thread."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import posixpath
 import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
-from aifa_hpc.errors import InputError
+from aifa_hpc.errors import AifaError, InputError
 from aifa_hpc.manifest import safe_path
 from aifa_hpc.staging.endpoints.base import Endpoint, Feed, Lane, Pending, Reading
 from aifa_hpc.staging.endpoints.local import found_of, partials_of
@@ -27,6 +30,9 @@ _WINDOW = 2 * 2**20
 
 _GOOD_RATE = 400 * 2**20
 """Bytes a second that a transfer between two processors can encrypt and hash."""
+
+_STARTERS = 8
+"""Conversations that begin at a time."""
 
 _SUMS_BATCH = 256
 """Files whose hashes are asked for in one call."""
@@ -182,6 +188,10 @@ class SSHEndpoint(Endpoint):
         with self._remote() as remote:
             remote.call("sync", doing="sync", folders=list(folders))
 
+    def expect(self, lanes: int) -> None:
+        """Their conversations begin while it is still looked at what is to be copied."""
+        self._pool.expect(self._root, min(lanes, self.first))
+
     def lane(self) -> Lane:
         """A way for one thread."""
         return _SSHLane(self._pool, self._pool.take(self._root), self)
@@ -220,8 +230,21 @@ class Conversations:
         self._idle: list[Remote] = []
         self._lock = threading.Lock()
         self._control: Remote | None = None
-        self.round_trip = math.inf
         self._control_lock = threading.RLock()
+        self._coming: deque[Future[Remote]] = deque()
+        self._starters = ThreadPoolExecutor(_STARTERS, thread_name_prefix="aifa-agent")
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds that the quickest question took so far."""
+        with self._control_lock:
+            return math.inf if self._control is None else self._control.round_trip
+
+    def expect(self, root: str, count: int) -> None:
+        """Begins to start so many in the background, those that are idle included."""
+        with self._lock:
+            for _ in range(count - len(self._idle) - len(self._coming)):
+                self._coming.append(self._starters.submit(self._begin, root))
 
     def start(self, root: str, patience: float) -> None:
         """Starts the one for questions."""
@@ -248,6 +271,9 @@ class Conversations:
         """One whose paths are relative to that folder."""
         with self._lock:
             remote = self._idle.pop() if self._idle else None
+            coming = self._coming.popleft() if remote is None and self._coming else None
+        if coming is not None:
+            remote = coming.result()
         if remote is None:
             return self._begin(root)
         if remote.root != root:
@@ -267,14 +293,17 @@ class Conversations:
             self._idle.append(remote)
 
     def _begin(self, root: str, patience: float = PATIENCE_SECONDS) -> Remote:
-        remote = Remote(self._transport, root, python=self._python, place=self._place, patience=patience)
-        self.round_trip = min(self.round_trip, remote.round_trip)
-        return remote
+        return Remote(self._transport, root, python=self._python, place=self._place, patience=patience)
 
     def close(self) -> None:
         """Ends all that are idle."""
         with self._lock:
             idle, self._idle = self._idle, []
+            coming, self._coming = list(self._coming), deque()
+        for future in coming:
+            if not future.cancel():
+                with contextlib.suppress(AifaError):  # one that did not start needs no end
+                    idle.append(future.result())
         with self._control_lock:
             control, self._control = self._control, None
         for remote in (*idle, *([control] if control is not None else [])):
