@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from aifa_hpc.errors import AifaError, TransferError
+from aifa_hpc.errors import AifaError, InputError, TransferError
 from aifa_hpc.lakehouse.relocate import HINT, find_snapshot, relocate
 from aifa_hpc.lakehouse.verbatim import verbatim
 from aifa_hpc.manifest import MANIFEST, safe_path
@@ -188,7 +189,8 @@ def open_source(
         return max(version, 1)
 
     try:
-        moved = relocate(document, pinned.snapshot_id, root, pinned.read, put, version=choose, only=only, have=have)
+        with _named(text):
+            moved = relocate(document, pinned.snapshot_id, root, pinned.read, put, version=choose, only=only, have=have)
     except BaseException:
         folder.cleanup()
         raise
@@ -218,7 +220,8 @@ def open_verbatim(pinned: Pinned, *, text: str) -> TableSource:
     document = pinned.metadata()
     time_ns = find_snapshot(document, pinned.snapshot_id)["timestamp-ms"] * 10**6
     location = pinned.table.metadata_location
-    sizes = verbatim(document, pinned.snapshot_id, location, pinned.read)
+    with _named(text):
+        sizes = verbatim(document, pinned.snapshot_id, location, pinned.read)
     base = f"{document['location'].rstrip('/')}/"
     items = {}
     for origin, size in sizes.items():
@@ -228,6 +231,17 @@ def open_verbatim(pinned: Pinned, *, text: str) -> TableSource:
     return TableSource(
         text=text, identity=f"{_identity(pinned)}/as it is", items=items, last=(name,), open_location=_opener(pinned)
     )
+
+
+@contextmanager
+def _named(text: str) -> Iterator[None]:
+    """What is wrong with a file is said with the table and the snapshot that it is of."""
+    try:
+        yield
+    except InputError as error:
+        if text in error.message:
+            raise
+        raise InputError(f"{text}: {error.message}", hint=error.hint) from error
 
 
 def made_item(path: str, file: Path, time_ns: int) -> Item:

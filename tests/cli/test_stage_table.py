@@ -215,3 +215,23 @@ def test_a_data_file_that_is_gone(aifa: Aifa, table: Table, tmp_path: Path) -> N
     assert new.rpartition("/")[2] in ran.err
     assert f"iceberg:lab.d.t@{table.current_snapshot().snapshot_id}" in ran.err  # type: ignore[union-attr]
     assert list(range(500)) == read(tmp_path / "copy")
+
+
+def test_a_table_that_cannot_be_moved(aifa: Aifa, table: Table, tmp_path: Path) -> None:
+    """Deletes of a kind that is not moved, a manifest that is cut: by table, snapshot and file; the rest stays."""
+    copied(aifa, "iceberg:lab.d.t@v1", f"{tmp_path}/copy")
+    (first,) = (file.file_path for file in data_files(table) if file.record_count == 500)
+    entry = position_delete(table, {first: [3]}) | {"file_format": "ORC"}
+    metadata = commit_deletes(table, [entry])
+    kind = aifa("stage", "copy", metadata, f"{tmp_path}/copy")
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    manifest = snapshot.manifests(table.io)[0].manifest_path
+    local(manifest).write_bytes(b"cut")
+    cut = aifa("stage", "copy", "iceberg:lab.d.t", f"{tmp_path}/copy")
+    outside = aifa("stage", "copy", "iceberg:lab.d.t@17", f"{tmp_path}/copy")
+
+    assert (2, 2, 2) == (kind.code, cut.code, outside.code)
+    assert re.search(rf"{re.escape(metadata)}@\d+: position deletes as ORC .*deletes\.parquet", kind.err), kind.err
+    assert f"iceberg:lab.d.t@{snapshot.snapshot_id}: {manifest} is no whole Avro file" in cut.err
+    assert list(range(500)) == read(tmp_path / "copy")
