@@ -90,8 +90,8 @@ class Poller:
                 arrays = [subject for subject in subjects if subject.tasks]
                 answer = gather(answer, arrays)
                 news = (subject.id for subject in subjects if subject.id not in answer.same)
-                rows = self._store.numbered(self._site, news)
-                self._asking.saw([(row, self._learn(row, answer, now)) for row in rows])
+                rows, retried = self._store.numbered(self._site, news), self._store.retried(self._site)
+                self._asking.saw([(row, self._learn(row, answer, now, row.token in retried)) for row in rows])
         self.queue.feed()
         return True
 
@@ -100,13 +100,20 @@ class Poller:
         age = max(0.0, (self._clock() - pulse.youngest).total_seconds())
         return max(pulse.floor, interval(age, self._cluster.site.scheduler.poll_seconds))
 
-    def _learn(self, row: Row, answer: Answer, now: datetime.datetime) -> str:
-        """Writes down what follows for one job; returns what the queue said of it, when the same again is no news."""
+    def _learn(self, row: Row, answer: Answer, now: datetime.datetime, retried: bool) -> str:
+        """Writes down what follows for one job; returns what the queue said of it, when the same again is no news.
+
+        Args:
+            row: The job.
+            answer: What the site said.
+            now: When.
+            retried: Some run of it went back into the queue before.
+        """
         assert row.job_id is not None
         status = merge(row.status, answer, row.job_id, row.token, now)
         queued = (answer.queue or {}).get(row.job_id)
         accounted = (answer.accounting or {}).get(row.job_id)
-        past = self._store.past_attempts(row.token)
+        past = self._store.past_attempts(row.token) if retried else []
         if accounted is not None:
             found = past_attempts(accounted, alive=status.proof == "squeue" and not status.over)
         elif status.proof == "squeue":
@@ -120,7 +127,7 @@ class Poller:
             self._store.keep_attempts(row.token, past)
         status = with_attempts(status, past)
         if status != row.status:
-            self._store.update(row.token, status, now=now)
+            self._store.change(row, status, now=now)
         plain = not row.tasks and accounted is None and status.proof == "squeue"
         return queued.gist if queued is not None and plain else ""
 

@@ -13,6 +13,7 @@ the tables).
 from __future__ import annotations
 
 import datetime
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -146,9 +147,16 @@ class Store:
             revive: It was given up as LOST, and has been found.
         """
         with self._db.writing():
-            row = self.get(token)
-            if row.status.state in OVER and not (revive and row.status.state == LOST):
-                return row
+            return self.change(self.get(token), status, now=now, job_id=job_id, revive=revive)
+
+    def change(
+        self, row: Row, status: Status, *, now: datetime.datetime, job_id: str | None = None, revive: bool = False
+    ) -> Row:
+        """As :meth:`update`, of a row that was read in the same transaction."""
+        if row.status.state in OVER and not (revive and row.status.state == LOST):
+            return row
+        changed_at = row.changed_at if row.status.state == status.state else now
+        with self._db.writing():
             self._db.execute(
                 "UPDATE jobs SET job_id = coalesce(?, job_id), state = ?, reason = ?, exit_code = ?, exit_signal = ?,"
                 " nodes = ?, start = ?, end = ?, elapsed_seconds = ?, proof = ?, absent_since = ?, changed_at = ?,"
@@ -165,19 +173,14 @@ class Store:
                     status.elapsed_seconds,
                     status.proof,
                     status.absent_since.isoformat() if status.absent_since else None,
-                    (row.changed_at if row.status.state == status.state else now).isoformat(),
+                    changed_at.isoformat(),
                     now.isoformat(),
-                    token,
+                    row.token,
                 ),
             )
             if row.status.state != status.state:
                 self._tell(row, status, job_id or row.job_id, now, previous=row.status.state)
-        return replace(
-            row,
-            status=status,
-            job_id=job_id or row.job_id,
-            changed_at=row.changed_at if row.status.state == status.state else now,
-        )
+        return replace(row, status=status, job_id=job_id or row.job_id, changed_at=changed_at)
 
     def _tell(self, row: Row, status: Status, job_id: str | None, now: datetime.datetime, *, previous: str) -> None:
         self._db.execute(
@@ -230,8 +233,12 @@ class Store:
 
     def numbered(self, site: str, ids: Iterable[str]) -> list[Row]:
         """The jobs with these ids that are not over."""
-        query = f"{_JOBS} WHERE site = ? AND job_id = ?"
-        return [row for job_id in ids for row in self._rows(query, site, job_id) if not row.status.over]
+        rows = self._rows(
+            f"{_JOBS} WHERE site = ? AND job_id IN (SELECT value FROM json_each(?)) ORDER BY created_at, jobs.rowid",  # noqa: S608 - our own words
+            site,
+            json.dumps(list(ids)),
+        )
+        return [row for row in rows if not row.status.over]
 
     def unsettled(self, site: str) -> list[Row]:
         """Submissions that have no id and do not wait here: nobody has told yet what became of them."""
@@ -291,6 +298,11 @@ class Store:
             exit=status.exit,
         )
         return [*past, present]
+
+    def retried(self, site: str) -> set[str]:
+        """Tokens of the submissions of which some run went back into the queue."""
+        found = self._db.select("SELECT DISTINCT token FROM attempts JOIN jobs USING (token) WHERE site = ?", site)
+        return {row["token"] for row in found}
 
     def past_attempts(self, token: str) -> list[Attempt]:
         """The runs of a submission that went back into the queue, the oldest first."""
