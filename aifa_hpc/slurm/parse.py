@@ -67,7 +67,7 @@ def parse_queue(
             state=base_state(state),
             reason=_value(reason),
             nodes=_value(nodes),
-            start="" if waits else _value(start),
+            start="" if waits else _began(start, nodes),
             expected_start=_value(start) if waits else "",
             elapsed_seconds=_elapsed(elapsed),
             name=name,
@@ -107,7 +107,7 @@ def parse_accounting(text: str) -> dict[str, JobRecord]:
             state=base_state(state),
             exit=parse_exit(code),
             nodes=_value(nodes),
-            start=_value(start),
+            start=_began(start, nodes),
             end=_value(end),
             elapsed_seconds=int(elapsed) if _NUMBER.fullmatch(elapsed) else None,
             reason=_value(reason),
@@ -141,6 +141,11 @@ def _rows(text: str, columns: int, program: str) -> list[list[str]]:
 
 def _value(text: str) -> str:
     return "" if text.strip() in _NOTHING else text.strip()
+
+
+def _began(start: str, nodes: str) -> str:
+    """When a job began; both programs give one that was cancelled before it had nodes the time of its end."""
+    return _value(start) if _value(nodes) else ""
 
 
 def _elapsed(text: str) -> int | None:

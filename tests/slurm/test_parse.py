@@ -310,6 +310,21 @@ def test_unknown_states_are_never_ends(word: str) -> None:
     assert is_terminal(base_state(word)) is False
 
 
+@pytest.mark.parametrize("path", sorted(DATA.glob("s[qa]*.txt")), ids=lambda path: path.stem)
+def test_what_never_had_nodes_never_began(path: Path) -> None:
+    """Slurm gives a job that was cancelled while it waited a start, that of its end."""
+    parse = parse_queue if path.stem.startswith("squeue") else parse_accounting
+    for job in parse(captured(path.name)).values():
+        assert bool(job.nodes) == bool(job.start), job
+
+
+def test_a_link_that_was_not_needed_never_began() -> None:
+    """As sacct 22.05.8 has the last link of a chain."""
+    end = "2026-11-24T14:35:30"
+    line = f"3697|CANCELLED|0:0|None assigned|{end}|{end}|0|Dependency|job.s8vivkju9uwf"
+    assert ("", end) == ((job := parse_accounting(line)["3697"]).start, job.end)
+
+
 noise = st.text(max_size=40)
 rows = st.lists(st.text(st.characters(exclude_characters="\n"), max_size=8), min_size=1, max_size=10).map("|".join)
 anything = st.lists(noise | rows | rows.map(lambda row: f"11|{row}"), max_size=5).map("\n".join)
