@@ -10,7 +10,7 @@ A program that refuses or is missing makes its section silent, with its reason, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from aifa_hpc.command import Flow, shell
@@ -174,6 +174,7 @@ _SAID = re.compile(r"^aifa: said ?(.*)$\n?", re.MULTILINE)
 _PATH = re.compile(r"^aifa: path (?P<path>.*)$\n?", re.MULTILINE)
 _LINE = re.compile(r"^\|(.*)$", re.MULTILINE)
 
+_FORGOTTEN = "Invalid job id specified"  # slurm_errno.c; a controller keeps jobs for MinJobAge, 300 s by default
 _CODES = {"124": "no answer in 30 seconds"}  # timeout(1)
 
 TIMEOUT = 300.0  # as a survey: up to nine programs, each of which may wait for a busy controller or database
@@ -211,7 +212,7 @@ def ask_waiting(job: str, *, partition: str = "", account: str = "", budget: str
 
 
 def ask_ended(job: str, folder: str, *, since: str) -> Flow[Told]:
-    """Asks why a job ended.
+    """Asks why a job ended. That the controller has forgotten it by now is no failure to answer.
 
     Args:
         job: Id of the job or of a task.
@@ -221,7 +222,10 @@ def ask_ended(job: str, folder: str, *, since: str) -> Flow[Told]:
     Raises:
         SiteError: The answer is not whole.
     """
-    return _asked(_ENDED, job, ",".join(STEP_COLUMNS), since, str(TAIL_BYTES), folder)
+    told = yield from _asked(_ENDED, job, ",".join(STEP_COLUMNS), since, str(TAIL_BYTES), folder)
+    if told.silent.get("detail", "").endswith(_FORGOTTEN):
+        told = replace(told, silent={name: why for name, why in told.silent.items() if name != "detail"})
+    return told
 
 
 def _asked(script: str, *words: str) -> Flow[Told]:

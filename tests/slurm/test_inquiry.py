@@ -28,6 +28,16 @@ def test_a_program_that_fails_hides_no_other(machine: Machine) -> None:
     assert ("scontrol: error: no", "no answer in 30 seconds") == (told.silent["detail"], told.silent["qos"])
 
 
+def test_a_job_that_the_controller_forgot_is_no_failure(machine: Machine) -> None:
+    """It keeps ended jobs for minutes; another word of its is told."""
+    machine.program("sacct", 'echo "9|FAILED"')
+    silent = []
+    for said in ("slurm_load_jobs error: Invalid job id specified", "slurm_load_jobs error: Unable to contact"):
+        machine.program("scontrol", f'echo "{said}" >&2; exit 1')
+        silent.append(drive(ask_ended("9", str(machine.root), since="now"), machine.run).silent)
+    assert [{}, {"detail": "slurm_load_jobs error: Unable to contact"}] == silent
+
+
 def test_the_budget_program_is_asked_where_there_is_one(machine: Machine) -> None:
     """With the account; where it is missing nobody misses it."""
     machine.program("allocations", 'echo "$*"')
