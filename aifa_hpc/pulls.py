@@ -171,7 +171,8 @@ class _Pull:
     def running(self, folder: str) -> Pulled | None:
         """What works on it already, by this or an earlier call."""
         destination = self._route.destination_text
-        self._connection.poll()
+        if self._handle() is not None:
+            self._connection.poll()
         handle = self._handle()
         if handle is not None:
             return Pulled(state="running", destination=destination, job=handle.id or handle.token)

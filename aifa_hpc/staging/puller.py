@@ -190,7 +190,9 @@ class Puller:
                 break
             except Again as error:
                 if attempt == TRIES - 1:
-                    raise Failure("%r cannot be fetched: %s; run the same command again" % (work.task["path"], error))
+                    where = "; where nodes reach nothing outside, with `--on login`" if _job() else ""
+                    what = (work.task["path"], error, where)
+                    raise Failure("%r cannot be fetched: %s; run the same command again%s" % what)
                 if self._stop.wait(min(2.0**attempt, 30.0)):
                     raise Failure("stopped")
         with self._lock:
@@ -310,7 +312,7 @@ class Puller:
     def _beat(self, state: str) -> None:
         about = dict(self.counts, run=self._about["run"], task=self._number, state=state, problem=self.problem)
         about.update(host=socket.gethostname(), pid=os.getpid(), time=int(time.time()))
-        about["job"] = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID", "")
+        about["job"] = _job()
         name = os.path.join(self._folder, "beat.%s.%d.json" % (self._about["run"], self._number))
         with open("%s.%s" % (name, self._tag), "w", encoding="ascii") as file:
             file.write(json.dumps(about))
@@ -352,6 +354,10 @@ class Puller:
         self._files.publish(fd, partial, name, len(data), None, False)
         self._files.sync([b""])
         os.unlink(os.path.join(self._folder, "tasks.jsonl"))
+
+
+def _job() -> str:
+    return os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID", "")
 
 
 def _changed(path: str) -> Failure:
