@@ -33,6 +33,15 @@ while done < rounds:
     except TransferError:
         time.sleep(0.001)
 """
+# Takes the lock and keeps it until its input ends.
+HOLDER = """
+import sys
+from pathlib import Path
+from aifa_hpc.labs.lock import hold
+with hold(Path(sys.argv[1]), "a sync"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def files(folder: Path) -> list[str]:
@@ -112,3 +121,18 @@ def test_many_processes_take_turns(tmp_path: Path) -> None:
     said = [worker.communicate(timeout=120)[1] for worker in workers]
     assert [0] * 4 == [worker.returncode for worker in workers], said
     assert ["lock.100"] == files(tmp_path / "lock")
+
+
+def test_who_was_killed_holds_nothing(tmp_path: Path) -> None:
+    """A process that is alive keeps it; from the moment that it was killed, the next one has it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(TransferError, match=f"process {holder.pid} on "), hold(tmp_path, "a sync"):
+            pass
+        holder.kill()
+        holder.wait()
+    with hold(tmp_path, "a sync") as number:
+        assert 2 == number

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import mlcroissant
+import pyshacl
 import pytest
 import rdflib
 from rdflib.namespace import DCAT, DCTERMS, FOAF, RDF
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
     from tests.labs.conftest import Place
 
-# rdflib's own reader of JSON-LD uses a class of its own that it says goodbye to.
-pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")
+# rdflib and pyshacl say goodbye to classes and names that they use themselves.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:rdflib"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:pyshacl"),
+]
 
 SPDX = rdflib.Namespace("http://spdx.org/rdf/terms#")
 VCARD = rdflib.Namespace("http://www.w3.org/2006/vcard/ns#")
@@ -30,6 +34,39 @@ RIGHTS = "http://publications.europa.eu/resource/authority/access-right/"
 VERSION = Version(
     name="0123456789ab", published="2026-11-24T08:00:00+00:00", tree="sha256:0", files=1, bytes=5, source="s"
 )
+# What DCAT-AP 3 says of these classes: how often a property may be there, and what it is.
+SHAPES = """
+@prefix sh: <http://www.w3.org/ns/shacl#> .
+@prefix dcat: <http://www.w3.org/ns/dcat#> .
+@prefix dct: <http://purl.org/dc/terms/> .
+@prefix foaf: <http://xmlns.com/foaf/0.1/> .
+@prefix rdf: <http://www.w3.org/1999/02/22-rdf-syntax-ns#> .
+@prefix spdx: <http://spdx.org/rdf/terms#> .
+@prefix vcard: <http://www.w3.org/2006/vcard/ns#> .
+@prefix xsd: <http://www.w3.org/2001/XMLSchema#> .
+
+[] a sh:NodeShape ; sh:targetClass dcat:Dataset ;
+  sh:property [ sh:path dct:title ; sh:minCount 1 ; sh:datatype rdf:langString ] ,
+    [ sh:path dct:description ; sh:minCount 1 ; sh:datatype rdf:langString ] ,
+    [ sh:path dct:identifier ; sh:nodeKind sh:Literal ] ,
+    [ sh:path dct:publisher ; sh:maxCount 1 ; sh:class foaf:Agent ] ,
+    [ sh:path dct:accessRights ; sh:maxCount 1 ; sh:nodeKind sh:IRI ; sh:class dct:RightsStatement ] ,
+    [ sh:path dct:modified ; sh:maxCount 1 ; sh:datatype xsd:dateTime ] ,
+    [ sh:path dcat:version ; sh:maxCount 1 ; sh:nodeKind sh:Literal ] ,
+    [ sh:path dcat:contactPoint ; sh:class vcard:Kind ] ,
+    [ sh:path dcat:distribution ; sh:minCount 1 ; sh:class dcat:Distribution ] .
+[] a sh:NodeShape ; sh:targetClass dcat:Distribution ;
+  sh:property [ sh:path dcat:accessURL ; sh:minCount 1 ; sh:nodeKind sh:IRI ] ,
+    [ sh:path dcat:byteSize ; sh:maxCount 1 ; sh:datatype xsd:nonNegativeInteger ] ,
+    [ sh:path dct:issued ; sh:maxCount 1 ; sh:datatype xsd:dateTime ] ,
+    [ sh:path dct:license ; sh:maxCount 1 ; sh:nodeKind sh:IRI ; sh:class dct:LicenseDocument ] ,
+    [ sh:path dct:rights ; sh:maxCount 1 ; sh:class dct:RightsStatement ] ,
+    [ sh:path spdx:checksum ; sh:maxCount 1 ; sh:class spdx:Checksum ] .
+[] a sh:NodeShape ; sh:targetClass foaf:Agent ; sh:property [ sh:path foaf:name ; sh:minCount 1 ] .
+[] a sh:NodeShape ; sh:targetClass spdx:Checksum ;
+  sh:property [ sh:path spdx:algorithm ; sh:minCount 1 ; sh:maxCount 1 ; sh:nodeKind sh:IRI ] ,
+    [ sh:path spdx:checksumValue ; sh:minCount 1 ; sh:maxCount 1 ; sh:datatype xsd:hexBinary ] .
+"""
 
 
 def bare(**more: str) -> LabData:
@@ -91,6 +128,18 @@ def test_dcat_has_what_the_profile_demands(beside: Path, place: Place) -> None:
     (manifest,) = place.folder.glob(".*[0-9a-f].aifa-manifest.jsonl")
     digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
     assert (6, digest) == (int(size), next(graph.objects(checksum, SPDX.checksumValue)).toPython().hex())
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"contact": "https://lab.example", "licence": "MIT", "policy": "https://x.example"}]
+)
+def test_dcat_conforms(more: dict[str, str]) -> None:
+    """Whatever a lab says; and what lacks its title does not."""
+    made = json.loads(dcat(bare(**more), VERSION, url="sftp://lab.example/d/t", digest="0" * 64))
+    good, _, told = pyshacl.validate(json.dumps(made), data_graph_format="json-ld", shacl_graph=SHAPES)
+    del made["dct:title"]
+    bad, _, _ = pyshacl.validate(json.dumps(made), data_graph_format="json-ld", shacl_graph=SHAPES)
+    assert (True, False) == (good, bad), told
 
 
 @pytest.mark.parametrize(("data_class", "right"), [("open", "PUBLIC"), ("internal", "RESTRICTED")])
