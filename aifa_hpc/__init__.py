@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aifa_hpc.jobs.decode import read_job
     from aifa_hpc.jobs.features import After, Array, Chain, Mail
     from aifa_hpc.jobs.spec import Component, Container, Job, Launch, Resources
+    from aifa_hpc.pulls import pull
     from aifa_hpc.tracker.connection import Connection, connect
     from aifa_hpc.tracker.events import Status
     from aifa_hpc.tracker.handle import JobHandle
@@ -52,6 +53,7 @@ __all__ = [
     "as_completed",
     "connect",
     "prove",
+    "pull",
     "read_job",
     "read_logs",
     "stage",
@@ -77,6 +79,7 @@ _HOMES = {
     "as_completed": "tracker.waiting",
     "connect": "tracker.connection",
     "prove": "transfers",
+    "pull": "pulls",
     "read_job": "jobs.decode",
     "read_logs": "tracker.logs",
     "stage": "transfers",
