@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from aifa_hpc.cli.base import Group, current_output
+from aifa_hpc.cli.stage import limit_option
 from aifa_hpc.errors import EXIT_DONE, AifaError
 
 if TYPE_CHECKING:
@@ -108,8 +109,9 @@ def add(name: str, location: str, *, quiet: bool, columns: str | None, **keys: A
 @lab.command()
 @click.argument("name", metavar="LAB[/DATASET]")
 @click.argument("destination", metavar="DEST")
+@limit_option
 @quiet_option("Say nothing but errors.")
-def sync(name: str, destination: str, quiet: bool) -> int:
+def sync(name: str, destination: str, limit: str, quiet: bool) -> int:
     """Make DEST/LAB/DATASET what the data set is now; a second time, nothing is sent.
 
     For cron: one sync of a data set to a place runs at a time, what was interrupted goes on, and of several data sets
@@ -124,7 +126,7 @@ def sync(name: str, destination: str, quiet: bool) -> int:
     for data in _chosen(name):
         try:
             with nullcontext(silent) if quiet else show_progress(output) as progress:
-                done = run(data, destination, progress=progress)
+                done = run(data, destination, limit=limit, progress=progress)
         except AifaError as error:
             output.note(f"{data} is not synced:")
             output.error(error)

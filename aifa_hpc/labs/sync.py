@@ -69,6 +69,7 @@ def sync(
     data: LabData,
     destination: str,
     *,
+    limit: str = "",
     progress: Progress = silent,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Synced:
@@ -77,6 +78,7 @@ def sync(
     Args:
         data: Which one; its class decides whether it may leave.
         destination: ``SITE:/path``, ``s3://bucket/prefix`` or a local path.
+        limit: How fast, as for :func:`aifa_hpc.transfers.stage`.
         progress: Told of everything.
         now: The time of day.
 
@@ -87,7 +89,7 @@ def sync(
         SiteError: The catalog or the site refuses.
         TransportError: The site cannot be reached.
     """
-    with open_places() as places, ExitStack() as stack:
+    with open_places(limit) as places, ExitStack() as stack:
         # Asked first: of data that may not leave, nobody even knocks at the destination.
         target = places.location(folder_of(data, destination))
         clearance = clear_for(target, data.data_class)
@@ -148,6 +150,7 @@ class _Run:
             clearance=self.clearance,
             ledger=self.places.ledger,
             approve=look,
+            limit=self.places.limit,
             progress=self.progress,
         )
         whole = area.whole()

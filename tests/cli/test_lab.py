@@ -147,6 +147,7 @@ def test_the_registry_is_listed_and_grows(aifa: Aifa, lab: Path) -> None:
         (("add", "fish/x", "y", "--class", "opn"), "nearest legal value: open"),
         (("pin", "birds/one", "there", "--as", "x"), "has no version of birds/one"),
         (("append", "birds/one", "x.parquet"), "cannot be appended to"),
+        (("sync", "birds", "there", "--limit", "20X"), "20X"),
         (("sync", "birds", "https://lab.example/x"), "Name SITE:/path"),
     ],
 )
