@@ -19,6 +19,8 @@ BLOCK = 8 * 2**20
 MANIFEST = b".aifa-manifest.jsonl"
 PART_SUFFIX = b".aifa-part"
 
+_FENCED = "was taken over by another copy, or somebody removed its partial file"
+
 Row = List[Any]  # path, size, mtime_ns, pin, executable
 
 
@@ -157,8 +159,7 @@ class Files:
         try:
             return os.open(self.full(path), os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
         except FileNotFoundError as error:
-            what = "was taken over by another copy, or somebody removed its partial file"
-            raise Refused("fenced", what, path) from error
+            raise Refused("fenced", _FENCED, path) from error
 
     def borrow(self, partial: bytes, offset: int, path: bytes, at: int, length: int, blocks: List[str]) -> bool:
         """Copies a range of a file into a partial file; whether it held what those digests say.
@@ -184,7 +185,10 @@ class Files:
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Takes a partial file over: whoever wrote to the old name no longer can."""
-        os.rename(self.full(old), self.full(new))
+        try:
+            os.rename(self.full(old), self.full(new))
+        except FileNotFoundError as error:
+            raise Refused("fenced", _FENCED, old) from error
 
     def publish(
         self, fd: int, partial: bytes, target: bytes, size: int, mtime_ns: Optional[int], executable: bool
@@ -200,7 +204,10 @@ class Files:
                 os.utime(fd, ns=(int(time.time() * 10**9), mtime_ns))
             os.fsync(fd)
             full = self.full(target)
-            os.rename(self.full(partial), full)
+            try:
+                os.rename(self.full(partial), full)
+            except FileNotFoundError as error:
+                raise Refused("fenced", _FENCED, partial) from error
             return row(target, os.fstat(fd))
         finally:
             os.close(fd)

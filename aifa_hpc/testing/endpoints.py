@@ -349,6 +349,8 @@ class EndpointContract(SourceContract):
                 lane.write(mine, last, GivenFeed(b"12345")).wait()
             with pytest.raises(FencedError, match="'a'"):
                 lane.publish(mine, target("a", b"x" * size))
+            with pytest.raises(FencedError, match="'a'"):
+                endpoint.adopt(mine, "f" * 16 + "-3")
             data = some_bytes(size)
             lane.write(theirs, first, GivenFeed(data[: first.length])).wait()
             lane.write(theirs, last, GivenFeed(data[first.length :])).wait()

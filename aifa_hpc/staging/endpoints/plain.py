@@ -112,7 +112,10 @@ class PlainEndpoint(Endpoint):
         """Takes a partial file over."""
         old, new = (self.full(partial_path(partial.path, one)) for one in (partial.token, token))
         with self._using("take over", partial.path) as tools:
-            tools.rename(old, new)
+            try:
+                tools.rename(old, new)
+            except FileNotFoundError as error:
+                raise self.fenced(partial.path) from error
         return Partial(path=partial.path, token=token, size=partial.size)
 
     def discard(self, partials: Sequence[Partial]) -> None:
@@ -150,6 +153,11 @@ class PlainEndpoint(Endpoint):
         length = max(0, min(part.length, size - part.offset))
         blocks, digest = tools.hash(self.full(path), part.offset, length, md5=md5)
         return PartSum(blocks=tuple(map(bytes.fromhex, blocks)), md5=bytes.fromhex(digest))
+
+    def fenced(self, path: str) -> Exception:
+        """A partial file that is no longer there."""
+        what = "was taken over by another copy, or somebody removed its partial file"
+        return unable(kind="fenced", what=what, path=path, place=str(self), doing="write")
 
     @contextlib.contextmanager
     def told(self, doing: str, path: str) -> Iterator[None]:
@@ -262,13 +270,16 @@ class _PlainLane(Lane):
         with endpoint.pool.taken() as tools, endpoint.told("publish", target.path):
             row = tools.row(endpoint.full(name))
             if row is None:
-                raise self._fenced(target.path)
+                raise endpoint.fenced(target.path)
             if row[1] != target.size:
                 what = f"has {row[1]} bytes where {target.size} were written"
                 raise unable(kind="size", what=what, path=target.path, place=str(endpoint), doing="publish")
-            tools.publish(
-                endpoint.full(name), endpoint.full(target.path), target.mtime_ns, executable=target.executable
-            )
+            try:
+                tools.publish(
+                    endpoint.full(name), endpoint.full(target.path), target.mtime_ns, executable=target.executable
+                )
+            except FileNotFoundError as error:
+                raise endpoint.fenced(target.path) from error
             found = endpoint.state(tools, target.path)
         if found is None:
             raise unable(kind="gone", what="vanished", path=target.path, place=str(endpoint), doing="publish")
@@ -283,12 +294,8 @@ class _PlainLane(Lane):
             try:
                 tools.write(endpoint.full(name), part.offset, part.length, feed)
             except FileNotFoundError as error:
-                raise self._fenced(path) from error
+                raise endpoint.fenced(path) from error
             held = endpoint.hash(tools, name, part, part.offset + part.length)
         if held.blocks != feed.sum.blocks:
             what = "arrived with another SHA-256 than it was sent with"
             raise unable(kind="damaged", what=what, path=path, place=str(endpoint), doing="write")
-
-    def _fenced(self, path: str) -> Exception:
-        what = "was taken over by another copy, or somebody removed its partial file"
-        return unable(kind="fenced", what=what, path=path, place=str(self._endpoint), doing="write")
