@@ -136,7 +136,7 @@ def shards(
 
     Args:
         source: A folder of Parquet files, a manifest in one, or a single file, of this machine or behind a URL that
-            fsspec reads, such as ``s3://bucket/digits`` (credentials as s3fs finds them). With a manifest, also one
+            fsspec reads, such as ``s3://bucket/digits`` (keys as AWS's tools find them). With a manifest, also one
             that lies in the folder, only what it lists counts; without one, all ``*.parquet`` whose names, and whose
             folders' names, do not begin with ``.`` or ``_``. Of an Iceberg table, its folder or a ``.metadata.json``
             in it, the data files of the present snapshot.
