@@ -4,9 +4,9 @@
 
 ``changed``: one file of a 1,000-file table was written anew since the last copy; ours takes the new snapshot, rsync and
 ``aws s3 sync`` look at the whole folder. Over SSH ours runs in this process over a connection that is open, as rsync's
-is; to S3 (moto's) it is the command, as ``aws`` is, and each finds the two changes since its own last run. ``columns``: 3 of 60 columns of a table in S3, over a way there and back of
-20 ms, against its whole files. ``plan``: how long ``aifa stage plan`` takes for a table of 100,000 files, with its
-filter and without, and the most memory that it had.
+is; to S3 (moto's) it is the command, as ``aws`` is, and each finds the two changes since its own last run. ``columns``:
+3 of 60 columns of a table in S3, over a way there and back of 20 ms, against its whole files. ``plan``: how long
+``aifa stage plan`` takes for a table of 100,000 files, with a filter and without, and the most memory that it had.
 """
 
 from __future__ import annotations
