@@ -169,7 +169,10 @@ class _Run:
             changed=not before or before[-1].name != version.name,
             summary=summary,
         )
-        return self._retain(done, versions) if area.data.keep else done
+        keep = area.data.keep
+        # Of what did not change, nothing new can leave: manifests of old versions are not even read.
+        settled = not done.changed and len(versions) <= keep and not any(one.leaving for one in versions)
+        return done if settled or not keep else self._retain(done, versions)
 
     def _require_sense(self, plan: Plan, versions: tuple[Version, ...]) -> None:
         """Looks at the plan before the first byte."""

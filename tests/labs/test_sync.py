@@ -12,10 +12,11 @@ import pytest
 from pyiceberg.table import StaticTable
 
 from aifa_hpc.errors import InputError, TransferError
-from aifa_hpc.labs.area import Area, pin, unpin
+from aifa_hpc.labs.area import Area, look, pin, unpin
 from aifa_hpc.labs.lock import hold
 from aifa_hpc.labs.sync import sync
 from aifa_hpc.manifest import read_manifest
+from aifa_hpc.staging.progress import Progress
 from tests.lakehouse.tables import catalog, local
 
 if TYPE_CHECKING:
@@ -111,6 +112,33 @@ def test_a_file_that_was_changed_there_is_not_deleted(place: Place) -> None:
     done = place.sync(keep=1)
     assert (0, ("p0.parquet",)) == (done.files_removed, done.spared)
     assert "p0.parquet" in place.names()
+
+
+class Cut(Progress):
+    """Ends a sync at the first file that was deleted."""
+
+    def removed(self, path: str) -> None:
+        """Called after each."""
+        raise KeyboardInterrupt(path)
+
+
+def test_a_deletion_that_was_cut_short_is_finished(place: Place) -> None:
+    """The version that was leaving is said to be, cannot be pinned, and is gone after the next sync."""
+    place.put(a="one", b="two")
+    first = place.sync().version.name
+    for name in ("a", "b"):
+        (place.source / f"{name}.parquet").unlink()
+    place.put(c="three")
+    with pytest.raises(KeyboardInterrupt):
+        sync(replace(place.data, keep=1), str(place.root), progress=Cut())
+    states = [(seen.version.name, seen.state) for seen in place.area(look)]  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="has no version"):
+        place.area(lambda area: pin(area, "run-7", first, NOW))
+    cut = place.names()
+    done = place.sync(keep=1)
+    assert [(first, "leaving"), (done.version.name, "present")] == states
+    assert ["b.parquet", "c.parquet"] == cut
+    assert ((first,), ["c.parquet"]) == (done.versions_removed, place.names())
 
 
 def test_a_pin_that_comes_while_a_version_is_leaving(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
