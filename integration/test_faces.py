@@ -150,6 +150,37 @@ def test_a_log_that_is_cut_is_read_from_its_beginning(both: User) -> None:
     assert [False, True] == [first["anew"], rest[0]["anew"]]
 
 
+def test_a_log_that_is_replaced_and_cut_loses_and_repeats_no_line(both: User) -> None:
+    """Another file under its name, as rotation leaves it, shorter and longer than the old one; then cut, and longer."""
+    site = f"jupiter-{ON['jupiter']}"
+    there = make_user(both.home / "there", "jupiter", "openssh", mfa=False)
+    job = submit(both, site, "sh", "-c", "echo before; until [ -e go ]; do sleep 0.2; done")
+    words = [sys.executable, "-c", "from aifa_hpc.cli import main; main()", "logs", "-f", job["id"], "--json"]
+    following = subprocess.Popen(words, env=both.env, cwd=both.home, stdout=subprocess.PIPE, text=True)
+    assert following.stdout is not None
+    pieces = [json.loads(following.stdout.readline())]
+    longer = "a line that is longer than all of the old file"
+    log = f'cd "$(dirname {job["log"]})" && log="$(basename {job["log"]})"'
+    for change in (
+        'mv "$log" "$log.1" && echo one > "$log"',  # shorter than what was read of the old one
+        'echo two >> "$log"',
+        f'mv "$log" "$log.2" && echo {longer} > "$log"',
+        f': > "$log" && echo and {longer} >> "$log"',
+    ):
+        there.ssh(f"{log} && {change}")
+        pieces.append(json.loads(following.stdout.readline()))
+    there.ssh(f"{log} && touch go")
+    out, _ = following.communicate(timeout=SECONDS)
+    assert [
+        ("before\n", False),
+        ("one\n", True),
+        ("two\n", False),
+        (f"{longer}\n", True),
+        (f"and {longer}\n", True),
+    ] == [(piece["log"], piece["anew"]) for piece in pieces]
+    assert "" == out
+
+
 def test_events_outlive_the_process_that_saw_them(both: User) -> None:
     """A waiting process is killed with -9 while a webhook fails: in the end each event has come, under its own key."""
     site, path = f"jupiter-{ON['jupiter']}", both.home / "events.jsonl"
