@@ -139,12 +139,15 @@ def pack(
         "sets": [{key: getattr(one, key) for key in one.__slots__} for one in sets],
     }  # fmt: skip
     shares = share([action.file.size for action in sending], tasks)
-    lines = [about, *(_task(route, one, task, *sign(one)) for one, task in zip(sending, shares, strict=True))]
+    tasks_file = io.BytesIO()
+    tasks_file.write(json.dumps(about).encode("ascii") + b"\n")
+    for one, task in zip(sending, shares, strict=True):
+        tasks_file.write(json.dumps(_task(route, one, task, *sign(one))).encode("ascii") + b"\n")
     members = {
-        "program.zip": program(),
-        "kept.jsonl": "".join(list(write_manifest(kept))[1:]).encode("ascii"),
+        "program.zip": io.BytesIO(program()),
+        "kept.jsonl": io.BytesIO("".join(list(write_manifest(kept))[1:]).encode("ascii")),
         # Last: with it, all is there.
-        "tasks.jsonl": "".join(json.dumps(line) + "\n" for line in lines).encode("ascii"),
+        "tasks.jsonl": tasks_file,
     }
     return _tar(members)
 
@@ -264,11 +267,12 @@ def _task(route: Route, action: Action, task: int, url: str, etag: str) -> Mappi
     }
 
 
-def _tar(members: Mapping[str, bytes]) -> bytes:
+def _tar(members: Mapping[str, io.BytesIO]) -> bytes:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as archive:
         for name, data in members.items():
             member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o600
-            archive.addfile(member, io.BytesIO(data))
+            member.size, member.mode = data.getbuffer().nbytes, 0o600
+            data.seek(0)
+            archive.addfile(member, data)
     return made.getvalue()
