@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SOURCES = ("local", "agent", "shell", "sftp", "rclone", "ceph", "url")
 TARGETS = ("local", "agent", "shell", "sftp", "rclone", "ceph")
-SAMPLE = (("local", "agent"), ("agent", "local"), ("sftp", "shell"), ("local", "rclone"), ("url", "local"))
+SAMPLE = (("local", "agent"), ("agent", "rclone"), ("sftp", "shell"), ("url", "local"))
 ROUNDS = 5
 """Kill points of each pair: 210 together."""
 

@@ -293,9 +293,9 @@ class _PlainLane(Lane):
         with endpoint.told("write", path):
             try:
                 tools.write(endpoint.full(name), part.offset, part.length, feed)
+                held = endpoint.hash(tools, name, part, part.offset + part.length)
             except FileNotFoundError as error:
                 raise endpoint.fenced(path) from error
-            held = endpoint.hash(tools, name, part, part.offset + part.length)
         if held.blocks != feed.sum.blocks:
             what = "arrived with another SHA-256 than it was sent with"
             raise unable(kind="damaged", what=what, path=path, place=str(endpoint), doing="write")
