@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -197,6 +199,31 @@ def test_a_job_of_other_means_is_adopted(aifa: Aifa) -> None:
     unknown = aifa("jobs", "adopt", "9999", "--site", "local")
     assert (2, True) == (unknown.code, "9999: is not known to local" in unknown.err)
     assert (0, []) == ((ran := aifa("jobs", "settle", "--json")).code, ran.json)
+
+
+def test_a_token_nobody_knows_is_no_question_to_a_site(aifa: Aifa) -> None:
+    """Whatever is asked for, the word comes back with what lists the known ones."""
+    job = aifa("submit", aifa.job(), "--site", "local", "--wait", "--json").json
+    wrong = job["token"][::-1]
+    for words in (("logs",), ("cancel",), ("explain",), ("jobs", "settle")):
+        ran = aifa(*words, wrong)
+        assert (2, "") == (ran.code, ran.out), (words, ran.err)
+        assert f"no job {wrong!r} is known here. `aifa jobs --all` lists" in ran.err
+
+
+def test_a_store_of_a_newer_version_is_left_as_it_is(aifa: Aifa) -> None:
+    """No command reads, writes or submits anything; the error names the file, and the newer version finds it whole."""
+    assert 0 == aifa("submit", aifa.job(), "--site", "local", "--wait").code
+    path = aifa.home / "state" / "jobs.sqlite3"
+    with contextlib.closing(sqlite3.connect(path)) as base, base:
+        base.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    submit = ("submit", aifa.job(), "--site", "local")
+    for words in (("jobs",), ("jobs", "--offline"), ("jobs", "settle"), ("logs", "1"), ("cancel", "1"), submit):
+        ran = aifa(*words)
+        assert (2, "") == (ran.code, ran.out), (words, ran.err)
+        assert f"{path} was written by a newer aifa_hpc" in ran.err
+    assert before == path.read_bytes()
 
 
 EMBEDDED = """
