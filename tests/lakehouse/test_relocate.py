@@ -17,7 +17,9 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DoubleType, LongType
 
 from aifa_hpc.errors import InputError
+from aifa_hpc.lakehouse.avro import read_avro, write_avro
 from aifa_hpc.lakehouse.relocate import HINT, Moved, read_metadata, relocate
+from aifa_hpc.runtime import shards
 from tests.lakehouse.tables import catalog, commit_deletes, data_files, deletion_vectors, local, position_delete
 
 if TYPE_CHECKING:
@@ -274,3 +276,23 @@ def test_what_cannot_be_moved_is_named(tmp_path: Path) -> None:
     local(document["snapshots"][-1]["manifest-list"]).write_bytes(b"cut")
     with pytest.raises(InputError, match="is no whole Avro file"):
         run(document)
+
+
+def test_a_file_that_would_leave_its_table(tmp_path: Path) -> None:
+    """A manifest may name any place; what is made of a name never lies outside of the copy, nor is it read there."""
+    location = plain(tmp_path / "lab")
+    place = json.loads(local(location).read_text())["location"]
+    table = StaticTable.from_metadata(location)
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    manifest = snapshot.manifests(table.io)[0].manifest_path
+    file = read_avro(local(manifest).read_bytes(), manifest)
+    evil = f"{place}/data/../../../evil.parquet"
+    records = [entry | {"data_file": entry["data_file"] | {"file_path": evil}} for entry in file.records]
+    local(manifest).write_bytes(write_avro(file, records))
+
+    with pytest.raises(InputError, match=r"data/\.\./\.\./\.\./evil\.parquet"):
+        move(location, tmp_path / "copy")
+    with pytest.raises(InputError, match=r"data/\.\./\.\./\.\./evil\.parquet"):
+        shards(local(location))
+    assert not list(tmp_path.rglob("evil*"))
