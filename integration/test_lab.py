@@ -88,6 +88,7 @@ def test_a_lab_is_synced_to_a_cluster(clusters: None, table: Table, tmp_path: Pa
 
     assert (0, False, first["version"]) == (second["bytes_sent"], second["changed"], second["version"])
     assert before == after
+    print(f"bytes up: {went} for {first['bytes_sent']} of data, then {again} for none")
     # What is left is the login, the program that lists there, and questions.
     assert 1_000_000 < first["bytes_sent"] < went
     assert again < went / 5
