@@ -134,7 +134,7 @@ def test_followers_that_are_killed_lose_no_job(
     env = victim.user.env | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for _ in range(rounds):
         kill_after((sys.executable, "-c", FOLLOW, victim.user.site), aifa_random.uniform(0, 2), env=env, ready=b"ready")
-    states = victim.follow()
+    states = victim.follow(hurry=1.0)
     aifa_figures(followers_killed=rounds, jobs=len(states), states=",".join(sorted(set(states))))
     assert ["COMPLETED"] * 3 == states
 
