@@ -38,6 +38,8 @@ class JobRecord:
         name: Job name.
         earlier: Its attempts before this one that went back into the queue, the oldest first, as accounting has them.
         gist: What the queue says, but for the time that passes: the same again is no news.
+        at_least: Of an array of which accounting knows some tasks, all of them ended: the end that these come to if the
+            others never began.
     """
 
     id: str
@@ -52,6 +54,7 @@ class JobRecord:
     name: str = ""
     earlier: tuple[JobRecord, ...] = ()
     gist: str = ""
+    at_least: JobRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,8 @@ They are slow, late or down at different times. The rules, first match wins:
    :data:`SETTLE`.
 3. The queue shows an end and accounting does not answer at all: believed, with the sentinel's exit code.
 4. Nobody shows it alive: ``LAGGING``. The sentinel settles it after :data:`SETTLE`; without one it is ``LOST`` after
-   :data:`LOST_AFTER` of continuous absence, which is an end that says so.
+   :data:`LOST_AFTER` of continuous absence, which is an end that says so. An array of which accounting knows the ends of
+   some tasks then ended as these did: the others were cancelled before they began, which Slurm writes down nowhere.
 5. The queue did not answer: nothing is concluded from silence.
 """
 
@@ -119,8 +120,7 @@ def merge(previous: Status, answer: Answer, job: str, token: str, now: datetime.
             state=state, reason=reason, exit=ExitStatus(sentinel.code), nodes=previous.nodes, proof="sentinel"
         )
     if absent >= LOST_AFTER:
-        reason = "neither queue nor accounting has shown it for a long time, and its script left no exit record"
-        return replace(previous, state=LOST, reason=reason, proof="", absent_since=absent_since)
+        return _given_up(replace(previous, absent_since=absent_since), accounted, sentinel)
     return _lagging(previous, absent_since, "gone from the queue, not yet in accounting")
 
 
@@ -146,6 +146,14 @@ def _ended(record: JobRecord, sentinel: Sentinel | None, proof: str) -> Status:
         reason = f"its script ended with exit code {sentinel.code}, whatever Slurm says"
         return replace(status, state="FAILED", exit=ExitStatus(sentinel.code), reason=reason, proof="sentinel")
     return status if status.exit is not None else replace(status, exit=ExitStatus(sentinel.code))
+
+
+def _given_up(previous: Status, accounted: JobRecord | None, sentinel: Sentinel | None) -> Status:
+    """What is concluded after long absence: of an array that some tasks of it never began, if the others ended."""
+    if accounted is not None and accounted.at_least is not None:
+        return _ended(accounted.at_least, sentinel, "sacct")
+    reason = "neither queue nor accounting has shown it for a long time, and its script left no exit record"
+    return replace(previous, state=LOST, reason=reason, proof="")
 
 
 def _lagging(previous: Status, absent_since: datetime.datetime, reason: str) -> Status:

@@ -5,6 +5,8 @@ for a component. sacct may show ``31_[3-4%1]`` and ``31_3`` for a moment: what i
 also show ``31_[3-4]``, or ``31`` alone, as cancelled when that came to 4 only, and 3 begins a moment later: what squeue
 shows by itself is not believed to have ended together.
 
+A task that is cancelled while it waits vanishes from both (Slurm 22.05 and 24.11, as seen).
+
 An array is alive while any of its tasks is, and over when every task is known to be; it then failed if any task did.
 """
 
@@ -135,12 +137,20 @@ def _fold(base: str, records: list[JobRecord], *, missing: int, partial: bool) -
         state = "RUNNING" if begun else alive[0].state
         whole = next((record for record in alive if record.state not in WAITING), records[0])
         text = counts if len(records) > 1 else ""
-        return replace(_common(base, whole, records), state=state, reason=": ".join(filter(None, (text, why))))
+        told = ": ".join(filter(None, (text, why)))
+        ends = None if alive else _end(base, records, f"{counts}, {missing} cancelled before they began")
+        if ends is not None and badness(ends.state) < badness("CANCELLED"):
+            ends = replace(ends, state="CANCELLED")
+        return replace(_common(base, whole, records), state=state, reason=told, at_least=ends)
     if missing:
         return None
+    return _end(base, records, counts if len({record.state for record in records}) > 1 else "")
+
+
+def _end(base: str, records: list[JobRecord], reason: str) -> JobRecord:
+    """The worst of some ends, for this reason if there is one."""
     worst = max(records, key=lambda record: badness(record.state))
-    reason = counts if len({record.state for record in records}) > 1 else worst.reason
-    return replace(_common(base, worst, records), state=worst.state, reason=reason)
+    return replace(_common(base, worst, records), state=worst.state, reason=reason or worst.reason)
 
 
 def _common(base: str, main: JobRecord, records: list[JobRecord]) -> JobRecord:

@@ -16,7 +16,7 @@ from aifa_hpc.slurm.parse import parse_accounting, parse_queue
 from aifa_hpc.slurm.query import Subject
 from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord, Sentinel
 from aifa_hpc.slurm.states import is_terminal
-from aifa_hpc.tracker.events import Status, merge
+from aifa_hpc.tracker.events import LOST_AFTER, Status, merge
 from aifa_hpc.tracker.groups import collapse, resolve, whole
 from aifa_hpc.tracker.store import Row
 from aifa_hpc.tracker.tasks import badness, gather
@@ -121,6 +121,28 @@ def test_many_records_are_one_status(
     """Alive while any task is; over when all are known to be, and then as bad as the worst."""
     found = merge(Status(state="PENDING"), gather(answer(queue, accounting), arrays("31", tasks)), "31", "t", NOW)
     assert expected == (found.state, found.reason, found.exit)
+
+
+@pytest.mark.parametrize(
+    ("accounting", "expected"),
+    [
+        (("31_0 COMPLETED 0:0",), ("CANCELLED", "1 COMPLETED, 2 cancelled before they began", ExitStatus(0))),
+        (
+            ("31_0 COMPLETED 0:0", "31_2 FAILED 3:0"),
+            ("FAILED", "1 COMPLETED, 1 FAILED, 1 cancelled before they began", ExitStatus(3)),
+        ),
+        ((), ("LOST", "", None)),
+    ],
+)
+def test_tasks_that_were_cancelled_while_they_waited(
+    accounting: tuple[str, ...], expected: tuple[str, str, ExitStatus | None]
+) -> None:
+    """Slurm forgets them; once nobody has shown them for long, the others tell how the array ended."""
+    told = gather(answer("", accounted(*accounting)), arrays("31", "0-2"))
+    first = merge(Status(state="RUNNING"), told, "31", "t", NOW)
+    found = merge(first, told, "31", "t", NOW + LOST_AFTER)
+    assert "LAGGING" == first.state
+    assert expected == (found.state, found.reason if accounting else "", found.exit)
 
 
 def test_plain_jobs_are_left_alone() -> None:
