@@ -9,8 +9,8 @@ They are slow, late or down at different times. The rules, first match wins:
    :data:`SETTLE`.
 3. The queue shows an end and accounting does not answer at all: believed, with the sentinel's exit code.
 4. Nobody shows it alive: ``LAGGING``. The sentinel settles it after :data:`SETTLE`; without one it is ``LOST`` after
-   :data:`LOST_AFTER` of continuous absence, which is an end that says so. An array of which accounting knows the ends of
-   some tasks then ended as these did: the others were cancelled before they began, which Slurm writes down nowhere.
+   :data:`LOST_AFTER` of continuous absence, which is an end that says so. An array of which accounting knows the ends
+   of some tasks then ended as these did: the others were cancelled before they began, which Slurm writes down nowhere.
 5. The queue did not answer: nothing is concluded from silence.
 """
 
