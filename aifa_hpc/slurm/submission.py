@@ -25,7 +25,7 @@ The tree on the cluster::
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aifa_hpc.command import Flow, shell
@@ -106,7 +106,7 @@ END
     grep -E -q 'timed out|Zero Bytes|Unexpected message|reset by peer|(send|receive|shutdown) failure' \
       "$batch/said"; then
     tell "$number" "doubt $code"
-    sed "s/^/aifa: words $number /" "$batch/said"
+    { printf '%s\\n' "$out"; cat "$batch/said"; } | cut -c 1-500 | sed "s/^/aifa: words $number /"
   elif [ -n "$queue" ] && grep -E -q '(Max|Grp)Submit[A-Za-z]*Limit' "$batch/said"; then
     rm -f -- "./$token/receipt"
     tell "$number" full
@@ -285,9 +285,16 @@ def submit_many(tickets: Sequence[Ticket], scripts: Sequence[str], *, queue: boo
     rest: dict[int, Outcome] = {}
     if doubtful := [number for number in range(len(tickets)) if _in_doubt(told.get(number), done=done, queue=queue)]:
         looked = yield from look_up_many([tickets[number] for number in doubtful])
-        rest = dict(zip(doubtful, looked, strict=True))
+        rest = {at: _with_words(outcome, told.get(at)) for at, outcome in zip(doubtful, looked, strict=True)}
     full = Outcome(kind="full", words="; ".join(one.words for one in told.values() if one.kind == "full"))
     return [rest.get(number) or told.get(number, full) for number in range(len(tickets))]
+
+
+def _with_words(looked: Outcome, told: Outcome | None) -> Outcome:
+    """What was found, with what sbatch had said where that is all there is."""
+    if looked.kind != "unknown" or told is None or not told.words.strip():
+        return looked
+    return replace(looked, words=f"{looked.words}; sbatch had said: {tail(told.words).strip()}")
 
 
 def _in_doubt(outcome: Outcome | None, *, done: bool, queue: bool) -> bool:
