@@ -1,6 +1,7 @@
 """What copies that nobody finished have left: found, told with age and reason, and removed when asked.
 
-Ours is what carries a token that only this program makes, or an upload whose id our ledger noted. Everything else stays
+Ours is what carries a token that only this program makes, an upload whose id our ledger noted, or one of a key that our
+ledger says was about to be uploaded, by a process that ended before it could note the id. Everything else stays
 whatever its age; so does what is younger than asked, which a copy elsewhere may still be writing to.
 """
 
@@ -63,7 +64,7 @@ def find_strays(place: Endpoint, *, ledger: Ledger, older: float, now: datetime)
             raise TransferError(
                 f"process {known.pid} is copying to {known.destination}.", hint="Wait for it, or end it first."
             )
-    noted = {(f"{where}/{path}", known.token) for where, path, known in ledger.all_unfinished()}
+    noted = {(f"{where}/{path}", _noted(known.token)) for where, path, known in ledger.all_unfinished()}
     return [_judged(place, partial, noted, older, now.timestamp()) for partial in place.strays()]
 
 
@@ -76,16 +77,19 @@ def remove_strays(place: Endpoint, strays: Sequence[Stray], *, ledger: Ledger) -
     doomed = [stray.partial for stray in strays if stray.removable]
     place.discard(doomed)
     gone = {(f"{place.identity}/{partial.path}", partial.token) for partial in doomed}
+    keys = {path for path, _ in gone} if place.checks_md5 else set()
     for where, path, known in ledger.all_unfinished():
-        if (f"{where}/{path}", known.token) in gone:
+        full = f"{where}/{path}"
+        if (full, known.token) in gone or (full in keys and _noted(known.token) is None):
             ledger.forget_unfinished(where, path)
     ledger.flush()
 
 
-def _judged(place: Endpoint, partial: Partial, noted: set[tuple[str, str]], older: float, now: float) -> Stray:
+def _judged(place: Endpoint, partial: Partial, noted: set[tuple[str, str | None]], older: float, now: float) -> Stray:
     age = max(0.0, now - partial.mtime_ns / 10**9)
     named = not place.checks_md5 and _TOKEN.fullmatch(partial.token) is not None
-    ours = named or (f"{place.identity}/{partial.path}", partial.token) in noted
+    full = f"{place.identity}/{partial.path}"
+    ours = named or (full, partial.token) in noted or (place.checks_md5 and (full, None) in noted)
     if not ours:
         reason = "not known to be ours"
     elif age < older:
@@ -93,3 +97,8 @@ def _judged(place: Endpoint, partial: Partial, noted: set[tuple[str, str]], olde
     else:
         reason = "left by a copy that did not end"
     return Stray(partial=partial, age=age, ours=ours, removable=ours and age >= older, reason=reason)
+
+
+def _noted(token: str) -> str | None:
+    """The token, or ``None`` for one that is of our making: an upload would have the store's id in its place."""
+    return None if _TOKEN.fullmatch(token) else token

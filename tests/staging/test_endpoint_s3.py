@@ -6,6 +6,7 @@ import hashlib
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ from aifa_hpc.staging.endpoints.s3 import SMALLEST_PART, S3Endpoint, parts_at
 from aifa_hpc.staging.endpoints.s3_store import Room, Store
 from aifa_hpc.staging.endpoints.ssh import SSHEndpoint
 from aifa_hpc.staging.engine import copy
-from aifa_hpc.staging.ledger import Ledger
+from aifa_hpc.staging.ledger import Ledger, Unfinished
 from aifa_hpc.staging.progress import Progress
+from aifa_hpc.staging.strays import find_strays, remove_strays
 from aifa_hpc.staging.verify import verify
 from aifa_hpc.testing.endpoints import EndpointContract
 from aifa_hpc.testing.feeds import some_bytes
@@ -180,6 +182,22 @@ def test_an_object_that_changes_is_an_error(
             clearance=clearance, ledger=ledger, progress=Overwrite(), lanes=1,
         )  # fmt: skip
     assert not (tmp_path / "dst/big").exists()
+
+
+def test_an_upload_whose_id_was_never_noted_is_ours(place: Bucket, ledger: Ledger) -> None:
+    """Killed between the store's answer and the note: the ledger says of which key, and other keys' uploads stay."""
+    store = place.endpoint("data")
+    token = f"{'f' * 16}-12345678"
+    ledger.note_unfinished(
+        store.identity, "ours", Unfinished(token=token, fingerprint="f" * 16, part=SMALLEST_PART, version=1, sums={})
+    )
+    for path in ("ours", "theirs"):
+        store.begin(path, 2 * SMALLEST_PART, token)
+    now = datetime.now(UTC) + timedelta(hours=1)
+    strays = find_strays(store, ledger=ledger, older=60, now=now)
+    assert {("ours", True), ("theirs", False)} == {(stray.partial.path, stray.ours) for stray in strays}
+    remove_strays(store, strays, ledger=ledger)
+    assert (["data/theirs"], []) == (place.uploads(), ledger.all_unfinished())
 
 
 def test_no_such_bucket_is_told(server: str) -> None:
