@@ -44,7 +44,13 @@ _PUT_SECONDS = 600.0
 _MODULES = ("staging/files.py", "staging/pulled.py", "staging/puller.py")
 _MAIN = "import sys\nfrom aifa_hpc.staging.puller import main\nsys.exit(main())\n"
 
-_PUT = 'umask 077 && mkdir -p -- "$1" && chmod 700 -- "$1" && cd -- "$1" && rm -f tasks.jsonl beat.* && tar -x -o -f -'
+_PUT = """
+umask 077 && mkdir -p -- "$1" && chmod 700 -- "$1" && cd -- "$1" && rm -f tasks.jsonl beat.* && tar -x -o -f - || exit
+case $1 in
+  */pulls/*) find "${1%/*}" -mindepth 1 -maxdepth 1 -type d -mtime +7 -exec rm -rf -- {} + 2> /dev/null || : ;;
+esac
+"""
+"""Others that nobody has worked on for eight days go: their URLs have ended (``signing.VALID_SECONDS``)."""
 _ASK = """
 cd -- "$1" 2>/dev/null || exit 0
 for file in beat.*.json; do [ -f "$file" ] && cat -- "$file" && echo; done

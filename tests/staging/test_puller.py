@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aifa_hpc.command import drive
 from aifa_hpc.errors import InputError
 from aifa_hpc.manifest import BLOCK, DataSet, make_entry, make_manifest, read_manifest, write_manifest
 from aifa_hpc.staging import pull, pulled
@@ -27,6 +29,7 @@ from aifa_hpc.staging.progress import silent
 from aifa_hpc.staging.route import make_route
 from aifa_hpc.staging.signing import signer
 from aifa_hpc.staging.verify import verify
+from aifa_hpc.transport.local import LocalTransport
 from tests.staging.ranges import Web, serve
 from tests.staging.test_endpoint_ssh import OLD_PYTHON
 
@@ -201,6 +204,20 @@ def test_a_list_that_leaves_the_folder_is_refused(site: Site, web: Web, ledger: 
     code, said = site.run()
     assert (1, True) == (code, "leaves the folder" in said)
     assert not (site.root.parent / "big.bin").exists()
+
+
+def test_lists_whose_urls_have_ended_go_with_the_next_one(tmp_path: Path) -> None:
+    """Of those that somebody still works on none goes, and nothing outside of the folder of lists."""
+    places = {name: tmp_path / name for name in ("pulls/old", "pulls/fresh", "other")}
+    for place in places.values():
+        place.mkdir(parents=True)
+        (place / "tasks.jsonl").write_text("{}")
+    for name in ("pulls/old", "other"):
+        os.utime(places[name], (time.time() - 9 * 86400,) * 2)
+    drive(pull.put(str(tmp_path / "pulls" / "new"), pull._tar({"about.json": io.BytesIO(b"{}")})), LocalTransport().run)
+    assert ["fresh", "new"] == sorted(place.name for place in (tmp_path / "pulls").iterdir())
+    assert places["other"].exists()
+    assert 0o700 == (tmp_path / "pulls" / "new").stat().st_mode & 0o777
 
 
 def test_a_folder_of_this_machine_has_no_urls(tmp_path: Path) -> None:
