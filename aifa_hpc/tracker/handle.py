@@ -205,18 +205,28 @@ class JobHandle:
         return found if follow else "".join(found)
 
     def log_sources(self) -> list[Source]:
-        """Where its logs are: those of all parts, tasks and ranks."""
+        """Where its logs are: those of all parts, tasks and ranks.
+
+        Raises:
+            InputError: It has no id, so it has no log; or it was submitted by hand and only accounting knows it.
+        """
         known = self._known_id()
         if self._task:
             return [Source(path=f"{self.folder}/{known}_{self._task}.")]
         parts = [row for row in self.connection.store.parts(self.token) if row.job_id]
-        return [
+        found = [
             Source(path=row.log_file, exact=True)
             if row.adopted
             else Source(path=f"{row.folder}/{row.job_id}{'_' if row.tasks else '.'}")
             for row in parts
             if row.log_file or not row.adopted
         ]
+        if not found:
+            raise InputError(
+                f"nobody knows where job {known} ({self.name}) has its log: it was over when it was adopted.",
+                hint="`sacct -X --format=WorkDir --jobs ID` there shows the folder that sbatch was called in.",
+            )
+        return found
 
     def _known_id(self) -> str:
         if self.id is None:

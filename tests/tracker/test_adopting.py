@@ -10,6 +10,7 @@ import pytest
 from aifa_hpc.errors import InputError
 from aifa_hpc.slurm.foreign import Foreign
 from aifa_hpc.tracker.adopting import adopt
+from aifa_hpc.tracker.connection import Connection
 from aifa_hpc.tracker.store import Store
 from tests.tracker.written import Clock, WrittenCluster
 
@@ -77,3 +78,12 @@ def test_all_that_cannot_be_adopted_is_told(store: Store, ids: tuple[str, ...], 
         take(store, *ids)
     assert all(word in str(caught.value) for word in words)
     assert [] == store.rows()
+
+
+def test_a_log_that_nobody_knows_of_is_said(store: Store) -> None:
+    """Of a job that was over when it was adopted accounting tells no path; an empty log would be a lie."""
+    take(store, "5", "8")
+    connection = Connection(Knowing(), store)  # type: ignore[arg-type] # same methods
+    assert ["/tmp/5.out"] == [source.path for source in connection.job("5").log_sources()]
+    with pytest.raises(InputError, match=r"nobody knows where job 8 \(done\) has its log"):
+        connection.job("8").logs()
