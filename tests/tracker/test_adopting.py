@@ -86,4 +86,4 @@ def test_a_log_that_nobody_knows_of_is_said(store: Store) -> None:
     connection = Connection(Knowing(), store)  # type: ignore[arg-type] # same methods
     assert ["/tmp/5.out"] == [source.path for source in connection.job("5").log_sources()]
     with pytest.raises(InputError, match=r"nobody knows where job 8 \(done\) has its log"):
-        connection.job("8").logs()
+        connection.job("8").log_sources()
