@@ -204,6 +204,10 @@ class Remote:
         """Ends the data of a call with the digests of what was sent."""
         self._send(Kind.END, call, {"blocks": [block.hex() for block in blocks]})
 
+    def finish(self) -> None:
+        """Tells the agent that nothing more is asked: it begins to end by itself."""
+        self._channel.finish_input()
+
     def close(self) -> None:
         """Ends the agent."""
         self._channel.close()

@@ -306,7 +306,10 @@ class Conversations:
                     idle.append(future.result())
         with self._control_lock:
             control, self._control = self._control, None
-        for remote in (*idle, *([control] if control is not None else [])):
+        idle += [control] if control is not None else []
+        for remote in idle:
+            remote.finish()  # so that all of them end within one round trip
+        for remote in idle:
             remote.close()
 
 
