@@ -91,10 +91,11 @@ class Limit:
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._base = sqlite3.connect(path, timeout=_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
-        # What a crash of the machine loses is a turn.
-        self._base.execute("PRAGMA journal_mode = WAL")
-        self._base.execute("PRAGMA synchronous = OFF")
+        self._base.execute("PRAGMA synchronous = OFF")  # what a crash of the machine loses is a turn
+        # Not as a WAL, which network file systems cannot have and nobody can wait for to be set up.
+        self._base.execute("BEGIN IMMEDIATE")
         self._base.execute("CREATE TABLE IF NOT EXISTS turn (id INTEGER PRIMARY KEY, free REAL, noted REAL)")
+        self._base.execute("COMMIT")
 
     def __enter__(self) -> Self:
         return self
