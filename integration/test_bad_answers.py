@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ time = "00:05:00"
 kind = "command"
 command = ["true"]
 """
+RUNNING = "7|RUNNING|None|nid000001|2026-11-24T12:00:00|0:10|job"
 CUT = "7|RUNNING|None"
 """A line of squeue or sacct that ends too early."""
 
@@ -52,6 +54,14 @@ class Site:
     def submit(self) -> Ran:
         """Submits a job."""
         return self.person.aifa("submit", "job.toml", "--site", "there", "--json")
+
+    def look_until(self, job: tuple[str, str]) -> None:
+        """Looks until a job is in this state: right after a question nobody asks again."""
+        end = time.monotonic() + 30
+        while job not in self.known():
+            assert time.monotonic() < end, self.known()
+            assert 0 == (ran := self.person.aifa("jobs")).code, ran.err
+            time.sleep(0.2)
 
     def known(self) -> list[tuple[str | None, str]]:
         """Id and state of what is remembered."""
@@ -101,9 +111,8 @@ def test_an_answer_that_is_cut_is_shown_and_changes_nothing(site: Site, program:
     message = json.loads(ran.err)["message"]
     assert message.startswith(f"the answer of there about jobs cannot be read: {program} printed 3 of")
     assert message.endswith(f"columns: {CUT!r}")
-    site.say("squeue", "7|RUNNING|None|nid000001|2026-11-24T12:00:00|0:10|job")
-    assert 0 == site.person.aifa("jobs").code
-    assert [("7", "RUNNING")] == site.known()
+    site.say("squeue", RUNNING)
+    site.look_until(("7", "RUNNING"))
 
 
 def test_a_shell_that_answers_with_nonsense(tmp_path: Path, home: Path) -> None:
@@ -131,7 +140,6 @@ def test_a_session_that_died_is_said_so_and_forgets_nothing(tmp_path: Path, home
             assert (3, True) == (dead.code, "aifa login there" in dead.err), (words, dead)
         assert [("7", "PENDING"), (None, "NOT_SENT")] == site.known()
         assert 0 == site.person.aifa("login", "there").code
-        site.say("squeue", "7|RUNNING|None|nid000001|2026-11-24T12:00:00|0:10|job")
-        assert 0 == (ran := site.person.aifa("jobs")).code, ran.err
-        assert ("7", "RUNNING") in site.known()
+        site.say("squeue", RUNNING)
+        site.look_until(("7", "RUNNING"))
         site.person.aifa("logout", "there")

@@ -103,7 +103,8 @@ def test_a_job_that_is_killed_and_put_back_goes_on(clusters: None, tmp_path: Pat
         cluster.admin("scontrol", "update", f"jobid={second['job']}", "starttime=now")
         web.free.set()
         ended = user.aifa(*words, "--wait")
-        assert (0, "done") == (ended.code, ended.json["state"]), ended
+        assert 0 == ended.code, ended
+        assert ended.json["state"] in {"done", "there"}  # it may be over before this looks
         assert [1, 1] == [web.asked.count(at) for at in (0, PIECE)]
         assert 0 == user.aifa("stage", "verify", f"{target}big.bin").code
     found = user.aifa("stage", "gc", target, "--older", "0", "--json").json
