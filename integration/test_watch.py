@@ -44,7 +44,7 @@ def copying(both: User) -> Iterator[subprocess.Popen[bytes]]:
     source.mkdir()
     (source / "a.bin").write_bytes(secrets.token_bytes(64 << 20))
     target = f"{both.folder}-{secrets.token_hex(4)}"
-    words = [*PROGRAM, "stage", "copy", f"{source}/", f"{LUMI}:{target}/", "--class", "open"]
+    words = [*PROGRAM, "stage", "copy", f"{source}/", f"{LUMI}:{target}/", "--class", "open", "--limit", "8M"]
     with subprocess.Popen(words, env=both.env, cwd=both.home, stdout=subprocess.DEVNULL) as copy:
         deadline = time.monotonic() + 60
         while not held(both.home / "state" / "staging.sqlite3"):
