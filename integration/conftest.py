@@ -102,7 +102,7 @@ def reroute(user: User, port: int) -> None:
     config.write_text(f"Host *\n    Port {port}\n    HostKeyAlias {alias}\n{own}", "utf-8")
     sites = user.home / "config" / "sites.toml"
     lines = [line for line in sites.read_text("utf-8").splitlines() if not line.startswith(("port ", "ssh_config "))]
-    lines.append(f"port = {port}\nssh_config = {json.dumps(str(config))}")
+    lines[1:1] = [f"port = {port}", f"ssh_config = {json.dumps(str(config))}"]
     sites.write_text("\n".join(lines) + "\n", "utf-8")
 
 

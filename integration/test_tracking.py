@@ -55,6 +55,12 @@ def forgotten(clusters: None, tmp_path_factory: pytest.TempPathFactory) -> dict[
         return dict(zip(SITES, pool.map(begin, SITES), strict=True))
 
 
+def hurry(user: User) -> None:
+    """Has the user ask every two seconds, for as long as there is something to see: the cluster is our own."""
+    with (user.home / "config" / "sites.toml").open("a") as file:
+        file.write(f"[sites.{user.site}.scheduler]\npoll_seconds = 2.0\n")
+
+
 def until(what: Callable[[], Any], seconds: float = 90) -> Any:
     """What is found, once something is."""
     end = time.monotonic() + seconds
@@ -255,6 +261,7 @@ def refusing(cluster: Cluster, node: str) -> Iterator[None]:
 @on_all_sites
 def test_a_job_that_a_prolog_refuses_is_said_to_go_round(user: User) -> None:
     """It seems to start again and again; the list says what happens, and where."""
+    hurry(user)
     cluster = Cluster(user.machine)
     connection = cluster.connection()
     assert connection is not None

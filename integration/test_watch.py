@@ -96,8 +96,8 @@ def test_everything_under_way_is_seen(someone: User, copying: subprocess.Popen[b
     with open_terminal(tmp_path, [*PROGRAM, "watch"], someone.env) as terminal:
         lines = terminal.shows("2 running, 1 waiting", "step 1 of many", f"{LUMI}: 2 active jobs, answered")
         assert (24, 80) == (len(lines), max(map(len, lines)))
-        assert re.search(r"^RUNNING +\d+ training +lumi-openssh [█▏▎▍▌▋▊▉░]+ 0:\d\d/5:00$", line_of(lines, runs))
-        assert re.search(r"^PENDING +\d+ later +lumi-openssh it is held", line_of(lines, held_job))
+        assert re.search(r"^RUNNING +\d+ +training +lumi-openssh [█▏▎▍▌▋▊▉░]+ 0:\d\d/5:00$", line_of(lines, runs))
+        assert re.search(r"^PENDING +\d+ +later +lumi-openssh it is held", line_of(lines, held_job))
         assert re.search(r"copying for .*, \d+ %: .*shards/? → +lumi-openssh:", " ".join(lines))
         first = line_of(lines, other)
         terminal.until(lambda lines: line_of(lines, other) != first)  # time passes
