@@ -217,11 +217,13 @@ def two_at_a_time(user: User) -> Iterator[str]:
 @on_all_sites
 def test_a_node_that_fails_ends_an_attempt(user: User) -> None:
     """Its job is put back and ends well elsewhere; what happened is remembered, with the node."""
+    hurry(user)
     cluster, job = Cluster(user.machine), stubborn(user, 1)
     node = reach(user, job["id"], "RUNNING")["nodes"]
     cluster.admin("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     try:
-        waiting = reach(user, job["id"], "PENDING")
+        # The queue shows that it was put back, accounting tells a moment later why.
+        waiting = until(lambda: one if "NODE_FAIL" in (one := reach(user, job["id"], "PENDING"))["reason"] else None)
     finally:
         with contextlib.suppress(RuntimeError):  # it may have come back by itself
             cluster.admin("scontrol", "update", f"nodename={node}", "state=resume")
