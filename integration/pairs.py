@@ -148,7 +148,7 @@ class Web:
         """Starts it, and waits until it answers."""
         program = str(Path(sys.executable).with_name("rclone"))
         argv = (program, "--config", os.devnull, "serve", "http", "--addr", f"127.0.0.1:{self.port}",
-                "--dir-cache-time", "0", "--copy-links", str(self.folder))  # fmt: skip
+                "--dir-cache-time", "20ms", "--copy-links", str(self.folder))  # fmt: skip
         self._process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
         RcloneStore.await_port(self, self._process)
 
