@@ -30,7 +30,7 @@ import msgspec
 
 from aifa_hpc.errors import InputError, Problem
 from aifa_hpc.lakehouse.names import is_table, read_wanted, want
-from aifa_hpc.sites.load import config_dir
+from aifa_hpc.sites.load import config_dir, read_user_file
 from aifa_hpc.sites.strict import decode, nearest, show, unknown_key
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def load_labs(config: Path | None = None) -> Labs:
     Raises:
         InputError: The file is wrong; every problem is listed with its key and the nearest legal value.
     """
-    text, label = _file(config)
+    text, label = read_user_file(FILE, config)
     return read_labs(text, label)
 
 
@@ -217,7 +217,7 @@ def add_data(text: str, lab: str, name: str, keys: Mapping[str, Any], *, label: 
 
 def save_data(lab: str, name: str, keys: Mapping[str, Any], config: Path | None = None) -> Path:
     """Adds a data set to the user's file; errors as :func:`add_data`."""
-    text, label = _file(config)
+    text, label = read_user_file(FILE, config)
     made = add_data(text, lab, name, keys, label=label)
     path = (config or config_dir()) / FILE
     aside = path.with_name(f".{FILE}-{secrets.token_hex(4)}")
@@ -230,17 +230,6 @@ def save_data(lab: str, name: str, keys: Mapping[str, Any], config: Path | None 
     finally:
         aside.unlink(missing_ok=True)
     return path
-
-
-def _file(config: Path | None) -> tuple[str, str]:
-    path = (config or config_dir()) / FILE
-    try:
-        return path.read_text("utf-8-sig"), str(path)  # some editors begin UTF-8 with a mark
-    except FileNotFoundError:
-        return "", str(path)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InputError(f"{path} cannot be read: {reason}.") from error
 
 
 def _problems(name: str, lab: LabTable) -> Iterator[Problem]:

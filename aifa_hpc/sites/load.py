@@ -96,7 +96,7 @@ def load_sites(config: Path | None = None) -> dict[str, Site]:
         InputError: The user's file has an unknown key, a wrong type or an unknown ``extends``.
     """
     profiles = Profiles()
-    text, label = _user_file(config)
+    text, label = read_user_file("sites.toml", config)
     return dict(profiles) | read_user_sites(text, label, profiles)
 
 
@@ -110,7 +110,7 @@ def site_names(config: Path | None = None) -> tuple[str, ...]:
         InputError: The user's file is wrong.
     """
     profiles = Profiles()
-    text, label = _user_file(config)
+    text, label = read_user_file("sites.toml", config)
     return tuple(dict.fromkeys([*profiles, *_read_overlays(text, label, profiles)]))
 
 
@@ -121,7 +121,7 @@ def load_site(name: str, config: Path | None = None) -> Site:
         InputError: No such site (the message lists the nearest and all names), or the user's file is wrong.
     """
     profiles = Profiles()
-    text, label = _user_file(config)
+    text, label = read_user_file("sites.toml", config)
     overlays = _read_overlays(text, label, profiles)
     if name in overlays:
         return _overlaid(name, overlays[name], profiles, label)
@@ -138,8 +138,28 @@ def load_site(name: str, config: Path | None = None) -> Site:
 
 def own_facts(name: str, config: Path | None = None) -> frozenset[tuple[str, ...]]:
     """Keys of the facts of a site that the user wrote by hand; errors as :func:`load_site`."""
-    text, label = _user_file(config)
+    text, label = read_user_file("sites.toml", config)
     return own_keys(_tables(_read_overlays(text, label, Profiles()).get(name, {})))
+
+
+def read_user_file(name: str, config: Path | None = None) -> tuple[str, str]:
+    """The text of a file of the user's, empty without one, and its path for messages.
+
+    Args:
+        name: In the configuration folder.
+        config: That folder; the user's own by default.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    path = (config or config_dir()) / name
+    try:
+        return path.read_text("utf-8-sig"), str(path)  # some editors begin UTF-8 with a mark
+    except FileNotFoundError:
+        return "", str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InputError(f"{path} cannot be read: {reason}.") from error
 
 
 def read_profile(text: str, label: str) -> Site:
@@ -177,17 +197,6 @@ def read_user_sites(text: str, label: str, base: Mapping[str, Site]) -> dict[str
 def facts(site: Site) -> list[tuple[str, Fact]]:
     """Every fact of a site with its dotted key, in the order of the profile's fields."""
     return list(_facts(site, ""))
-
-
-def _user_file(config: Path | None) -> tuple[str, str]:
-    path = (config or config_dir()) / "sites.toml"
-    try:
-        return path.read_text("utf-8-sig"), str(path)  # some editors begin UTF-8 with a mark
-    except FileNotFoundError:
-        return "", str(path)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InputError(f"{path} cannot be read: {reason}.") from error
 
 
 def _toml(text: str, label: str) -> dict[str, Any]:

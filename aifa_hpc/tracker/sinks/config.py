@@ -35,7 +35,7 @@ import msgspec
 
 from aifa_hpc.errors import InputError, Problem
 from aifa_hpc.jobs.secrets import MASK, looks_secret
-from aifa_hpc.sites.load import config_dir
+from aifa_hpc.sites.load import read_user_file
 from aifa_hpc.sites.strict import decode, nearest, show, unknown_key
 from aifa_hpc.tracker.sinks.jsonlines import JsonLines
 from aifa_hpc.tracker.sinks.mlflow import Mlflow
@@ -144,15 +144,7 @@ def load_sinks(config: Path | None = None) -> list[Sink]:
     Raises:
         InputError: The file is wrong; every problem is listed.
     """
-    path = (config or config_dir()) / "events.toml"
-    try:
-        text = path.read_text("utf-8-sig")  # some editors begin UTF-8 with a mark
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InputError(f"{path} cannot be read: {reason}.") from error
-    return read_sinks(text, str(path))
+    return read_sinks(*read_user_file("events.toml", config))
 
 
 def read_sinks(text: str, label: str) -> list[Sink]:
