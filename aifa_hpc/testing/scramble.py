@@ -62,15 +62,35 @@ class Scrambled(Transport):
         return drawn + again
 
 
-class _Channel(Channel):
-    def __init__(self, owner: Scrambled, inner: Channel) -> None:
-        self._owner, self._inner = owner, inner
-        self._raw, self._ready = bytearray(), bytearray()
-        self._greeted = False
-        self._piece = memoryview(bytearray(_PIECE))
+class PassingChannel(Channel):
+    """Another channel as it is; who inherits from it changes what passes."""
+
+    def __init__(self, inner: Channel) -> None:
+        self._inner = inner
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
         self._inner.send(data)
+
+    def receive_into(self, view: memoryview) -> int:
+        return self._inner.receive_into(view)
+
+    def finish_input(self) -> None:
+        self._inner.finish_input()
+
+    def stderr_tail(self) -> str:
+        return self._inner.stderr_tail()
+
+    def close(self) -> int:
+        return self._inner.close()
+
+
+class _Channel(PassingChannel):
+    def __init__(self, owner: Scrambled, inner: Channel) -> None:
+        super().__init__(inner)
+        self._owner = owner
+        self._raw, self._ready = bytearray(), bytearray()
+        self._greeted = False
+        self._piece = memoryview(bytearray(_PIECE))
 
     def receive_into(self, view: memoryview) -> int:
         while not self._ready:
@@ -84,15 +104,6 @@ class _Channel(Channel):
         view[:count] = self._ready[:count]
         del self._ready[:count]
         return count
-
-    def finish_input(self) -> None:
-        self._inner.finish_input()
-
-    def stderr_tail(self) -> str:
-        return self._inner.stderr_tail()
-
-    def close(self) -> int:
-        return self._inner.close()
 
     def _sort(self) -> None:
         """Passes on whole frames; the answers among them, which carry nothing more, scrambled."""

@@ -12,7 +12,7 @@ from aifa_hpc.staging.endpoints.local import LocalEndpoint
 from aifa_hpc.staging.endpoints.ssh import SSHEndpoint
 from aifa_hpc.staging.engine import copy
 from aifa_hpc.testing.endpoints import some_bytes
-from aifa_hpc.transport.base import Channel
+from aifa_hpc.testing.scramble import PassingChannel
 from aifa_hpc.transport.local import LocalTransport
 from tests.staging.conftest import make_tree, tree
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aifa_hpc.command import Command
     from aifa_hpc.privacy.gate import Clearance
     from aifa_hpc.staging.ledger import Ledger
+    from aifa_hpc.transport.base import Channel
 
 FILES = {"a": some_bytes(100_000), "big": some_bytes(2 * BLOCK + 100_000), "c": some_bytes(70_000, seed=3)}
 TOTAL = sum(map(len, FILES.values()))
@@ -39,9 +40,10 @@ class _Noisy(LocalTransport):
         return _NoisyChannel(super().open(command), self)
 
 
-class _NoisyChannel(Channel):
+class _NoisyChannel(PassingChannel):
     def __init__(self, inner: Channel, noise: _Noisy) -> None:
-        self._inner, self._noise = inner, noise
+        super().__init__(inner)
+        self._noise = noise
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
         if self._noise.up and self._noise.flips and len(data) > 50_000:
@@ -49,23 +51,14 @@ class _NoisyChannel(Channel):
             data = bytearray(data)
             for at in range(1000, len(data), 60_000):  # small files may leave together, and none is to be spared
                 data[at] ^= 1
-        self._inner.send(data)
+        super().send(data)
 
     def receive_into(self, view: memoryview) -> int:
-        count = self._inner.receive_into(view)
+        count = super().receive_into(view)
         if not self._noise.up and self._noise.flips and count > 10_000 and len(view) > 50_000:
             self._noise.flips -= 1
             view[1000] ^= 1
         return count
-
-    def finish_input(self) -> None:
-        self._inner.finish_input()
-
-    def stderr_tail(self) -> str:
-        return self._inner.stderr_tail()
-
-    def close(self) -> int:
-        return self._inner.close()
 
 
 @pytest.mark.parametrize("up", [True, False])
