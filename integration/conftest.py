@@ -11,10 +11,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -22,7 +23,9 @@ from integration.clusters.control import Cluster, clusters_dir
 from tests.program import Ran, run_aifa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
 SITES = tuple(os.environ.get("AIFA_CLUSTERS", "jupiter,lumi").split(","))
@@ -104,6 +107,15 @@ def reroute(user: User, port: int) -> None:
     lines = [line for line in sites.read_text("utf-8").splitlines() if not line.startswith(("port ", "ssh_config "))]
     lines[1:1] = [f"port = {port}", f"ssh_config = {json.dumps(str(config))}"]
     sites.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def until(look: Callable[[], T], seconds: float = 90) -> T:
+    """What is found, once something is: looks twice a second, but not for ever."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.5)
+    return found
 
 
 def submit(user: User, site: str, *command: str, more: str = "", **resources: Any) -> dict[str, Any]:

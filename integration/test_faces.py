@@ -9,16 +9,14 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from integration.conftest import ON, SHAPES, User, make_user, submit
+from integration.conftest import ON, SHAPES, User, make_user, submit, until
 from tests.tracker.receiving import Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.cluster
@@ -58,14 +56,6 @@ def python(user: User, script: str) -> dict[str, Any]:
     assert 0 == ran.returncode, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return found
-
-
-def until(done: Callable[[], bool]) -> None:
-    """Waits for it, but not for ever."""
-    deadline = time.monotonic() + SECONDS
-    while not done():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
 
 
 def test_jobs_of_both_clusters_are_awaited_together(both: User) -> None:

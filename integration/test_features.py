@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from integration.conftest import SHAPES, User
+from integration.conftest import SHAPES, User, until
 from integration.everywhere import on_all_sites
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = pytest.mark.cluster
 
@@ -49,14 +45,6 @@ def end_of(user: User, job: str, seconds: float = 120) -> dict[str, Any]:
 def found(user: User, job: str) -> dict[str, Any]:
     """What the list says of a job."""
     return next(one for one in user.aifa("jobs", "--json").json if one["id"] == job)
-
-
-def until(what: Callable[[], bool], seconds: float = 90) -> None:
-    """Waits for something on the cluster."""
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(1)
 
 
 def accounted(user: User, job: str, columns: str = "State") -> list[str]:

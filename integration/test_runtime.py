@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,10 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from aifa_hpc.runtime.pack import write_runtime
-from integration.conftest import SHAPES, SITES, User, make_user
+from integration.conftest import SHAPES, SITES, User, make_user, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.cluster
@@ -127,14 +125,6 @@ def end_of(user: User, job: dict[str, Any]) -> tuple[str, str]:
     log = user.aifa("logs", job["id"], "-f").out
     (shown,) = [one for one in user.aifa("jobs", "--all", "--json").json if one["id"] == job["id"]]
     return shown["state"], log
-
-
-def until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
-    """Waits for something."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
 
 
 def test_a_chain_reads_every_row_once(trainer: User) -> None:

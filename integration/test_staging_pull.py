@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -19,7 +18,7 @@ from aifa_hpc.staging.pull import PIECE
 from aifa_hpc.testing.faults import requeue
 from aifa_hpc.testing.stores import CephStore, ObjectStore, RcloneStore
 from integration.cluster import Cluster
-from integration.conftest import User, make_user
+from integration.conftest import User, make_user, until
 from integration.everywhere import on_all_sites
 from tests.readme import README
 from tests.staging.conftest import make_tree, tree
@@ -27,7 +26,7 @@ from tests.staging.ranges import serve
 from tests.staging.test_puller import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 T = TypeVar("T")
@@ -156,12 +155,3 @@ def working(user: User, size: int) -> dict[str, Any] | None:
         if beat["state"] == "running" and beat["fetched"] + beat["resumed"] == size:
             return beat
     return None
-
-
-def until(look: Callable[[], T]) -> T:
-    """Looks until there is something."""
-    end = time.monotonic() + 60
-    while not (found := look()):
-        assert time.monotonic() < end
-        time.sleep(0.3)
-    return found

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime
 import secrets
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,11 @@ from aifa_hpc.tracker.store import Store
 from aifa_hpc.views.history import read_histories
 from integration.chaos import make_victim
 from integration.clusters.control import Cluster
-from integration.conftest import SHAPES, SITES, User, make_user, reroute
+from integration.conftest import SHAPES, SITES, User, make_user, reroute, until
 from integration.everywhere import on_all_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from aifa_hpc.tracker.records import Attempt
 
@@ -59,15 +58,6 @@ def hurry(user: User) -> None:
     """Has the user ask every two seconds, for as long as there is something to see: the cluster is our own."""
     with (user.home / "config" / "sites.toml").open("a") as file:
         file.write(f"[sites.{user.site}.scheduler]\npoll_seconds = 2.0\n")
-
-
-def until(what: Callable[[], Any], seconds: float = 90) -> Any:
-    """What is found, once something is."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.5)
-    return found
 
 
 def shown(user: User, job: str) -> dict[str, Any]:
