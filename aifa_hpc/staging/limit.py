@@ -9,6 +9,7 @@ matter how many processes and threads ask; one that ends takes nothing with it b
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 import sqlite3
@@ -21,7 +22,7 @@ from aifa_hpc.errors import InputError, ParseError
 from aifa_hpc.units import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -77,6 +78,9 @@ class Limit:
         timetable: How fast it may go; each process keeps its own, and none goes faster than it says.
         clock: Seconds of the day's clock, which all processes share.
         sleep: Waits, in seconds.
+
+    Raises:
+        InputError: The file cannot be used; :meth:`take` raises it likewise.
     """
 
     def __init__(
@@ -89,13 +93,19 @@ class Limit:
     ) -> None:
         self._timetable, self._clock, self._sleep = timetable, clock, sleep
         self._lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._base = sqlite3.connect(path, timeout=_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
-        self._base.execute("PRAGMA synchronous = OFF")  # what a crash of the machine loses is a turn
-        # Not as a WAL, which network file systems cannot have and nobody can wait for to be set up.
-        self._base.execute("BEGIN IMMEDIATE")
-        self._base.execute("CREATE TABLE IF NOT EXISTS turn (id INTEGER PRIMARY KEY, free REAL, noted REAL)")
-        self._base.execute("COMMIT")
+        self._path = path
+        with self._told():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._base = sqlite3.connect(path, timeout=_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            # Not as a WAL, which network file systems cannot have and nobody can wait for to be set up.
+            with self._told():
+                self._base.execute("PRAGMA synchronous = OFF")  # what a crash of the machine loses is a turn
+            with self._alone():
+                self._base.execute("CREATE TABLE IF NOT EXISTS turn (id INTEGER PRIMARY KEY, free REAL, noted REAL)")
+        except BaseException:
+            self._base.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -105,8 +115,7 @@ class Limit:
 
     def take(self, size: int) -> None:
         """Waits for the turn of so many bytes."""
-        with self._lock:
-            self._base.execute("BEGIN IMMEDIATE")
+        with self._alone():
             # Asked for while nobody else can: clocks of turns only go forward, unless one was set back.
             now = self._clock()
             rate = self._timetable.rate(datetime.datetime.fromtimestamp(now).astimezone().time())
@@ -114,9 +123,33 @@ class Limit:
             free = max(now, row[0]) if row is not None and row[1] <= now and rate else now
             if rate:
                 self._base.execute("INSERT OR REPLACE INTO turn VALUES (0, ?, ?)", (free + size / rate, now))
-            self._base.execute("COMMIT")
         if free > now:
             self._sleep(free - now)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread of one process at a time; all that is done inside, or nothing."""
+        with self._lock, self._told():
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._base.execute("COMMIT")
+            except BaseException:
+                if self._base.in_transaction:  # a full disk has rolled it back already
+                    self._base.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Says which file it is, and what a person can do."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            hint = "It holds nothing but turns: delete it, or copy without a limit."
+            raise InputError(
+                f"the file that the limit is kept in, {self._path}, cannot be used: {why}.", hint=hint
+            ) from error
 
 
 def _rate(text: str) -> int:

@@ -147,3 +147,13 @@ def test_a_copy_asks_for_what_leaves_the_machine(
 
 def _limit(path: Path, timetable: Timetable, clock: Clock) -> Limit:
     return Limit(path, timetable, clock=lambda: clock.now, sleep=clock.sleep)
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """With what to do; a copy does not end with a traceback of SQLite's."""
+    (tmp_path / "limit").write_bytes(b"no database at all" * 100)
+    with pytest.raises(InputError, match="limit, cannot be used: file is not a database") as caught:
+        Limit(tmp_path / "limit", parse_limit("1M"))
+    assert "delete it" in caught.value.hint
+    with pytest.raises(InputError, match="cannot be used"):
+        Limit(tmp_path / "limit" / "below", parse_limit("1M"))

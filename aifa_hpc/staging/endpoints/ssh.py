@@ -306,6 +306,7 @@ class Conversations:
                     idle.append(future.result())
         with self._control_lock:
             control, self._control = self._control, None
+        self._starters.shutdown(wait=False)
         idle += [control] if control is not None else []
         for remote in idle:
             remote.finish()  # so that all of them end within one round trip
