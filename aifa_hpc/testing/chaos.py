@@ -51,6 +51,7 @@ _TALK = 2**20
 """Bytes of a second login and of questions about what is there, beside the data."""
 
 _PATIENCE_SECONDS = 10.0
+_NO_LINK = "neither place is reached through a proxy, so there is no link to cut or to lengthen"
 
 
 class CopyChaos:
@@ -88,7 +89,7 @@ class CopyChaos:
     def test_links_cut_anywhere(self, pair: Pair, aifa_random: random.Random, aifa_figures: Figures) -> None:
         """At any byte of either direction; in two runs hardly more is sent than in one."""
         if not pair.links:
-            pytest.skip("there is no link between these two")
+            pytest.skip(_NO_LINK)
         files = pair.fill()
         total = _size(files)
         _arm(pair, None)
@@ -129,7 +130,7 @@ class CopyChaos:
     def test_a_long_link(self, pair: Pair) -> None:
         """5 ms each way change nothing but the time."""
         if not pair.links:
-            pytest.skip("there is no link between these two")
+            pytest.skip(_NO_LINK)
         files = pair.fill()
         for link in pair.links:
             link.delay = 0.005
@@ -143,7 +144,7 @@ class CopyChaos:
     def test_a_server_that_restarts(self, pair: Pair, aifa_random: random.Random, aifa_figures: Figures) -> None:
         """Amid a copy, at any byte."""
         if pair.restart is None:
-            pytest.skip("no server of this pair can be restarted")
+            pytest.skip("both places are folders of this machine, which no server serves")
         files = pair.fill()
         restart, told = pair.restart, 0
         for _ in range(pair.rounds):
@@ -156,7 +157,7 @@ class CopyChaos:
     def test_what_the_far_disk_lost_is_sent_again(self, pair: Pair, aifa_random: random.Random) -> None:
         """A machine that crashed may have cut what it acknowledged, or left zeros there."""
         if not isinstance(pair.target, FolderPlace):
-            pytest.skip("parts of uploads cannot be damaged from outside")
+            pytest.skip("the target is an object store, and nobody but itself reaches parts of its uploads")
         files = pair.fill()
         for number in range(pair.rounds):
             pair.forget()
@@ -176,7 +177,7 @@ class CopyChaos:
     def test_a_disk_that_is_full(self, pair: Pair, aifa_random: random.Random) -> None:
         """The error names the cause; with room again the rest is sent."""
         if pair.mount is None:
-            pytest.skip("the target's file system cannot be resized")
+            pytest.skip("the pair names no tmpfs of the target's that could be made small (`mount`)")
         files = pair.fill()
         for _ in range(pair.rounds):
             pair.forget()
@@ -191,7 +192,7 @@ class CopyChaos:
     def test_leave_that_is_withdrawn(self, pair: Pair, aifa_random: random.Random) -> None:
         """The folder takes no more names, amid a copy: told, and what arrived is kept."""
         if pair.mount is None or not isinstance(pair.target, FolderPlace):
-            pytest.skip("the target's folder cannot be closed")
+            pytest.skip("the target is no folder of a tmpfs of its own (`mount`), whose names `chattr +i` freezes")
         files, root = pair.fill(), pair.target.root
         for _ in range(pair.rounds):
             pair.forget()
