@@ -13,7 +13,6 @@ there are cancelled in the end.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime
 import json
@@ -28,8 +27,7 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.tracker.events import Status
 from aifa_hpc.tracker.poller import Poller, utc_now
-from integration.bench.peers import install
-from integration.bench.submit import Bench
+from integration.bench.submit import Bench, options, with_peers
 from integration.clusters.control import Cluster
 from integration.conftest import SHAPES
 
@@ -223,17 +221,10 @@ def report(found: dict[str, list[Cost]], others: dict[str, list[Cost]]) -> None:
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--site", choices=sorted(SHAPES), default="lumi")
-    parser.add_argument("--peers", metavar="PYTHON", help="a Python that has the peers already")
-    given = parser.parse_args()
+    given = options(__doc__, jobs=10_000, rounds=5)
     with tempfile.TemporaryDirectory(prefix="aifa-bench-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        python, missing = (given.peers, {}) if given.peers else install(folder / "v", ("submitit", "qtoolkit"))
-        for peer, reason in missing.items():
-            print(f"{peer} is left out, it cannot be installed here: {reason}")
+        python, missing = with_peers(given, folder / "v", ("submitit", "qtoolkit"))
         stack.enter_context(lifted(Cluster(given.site), str(SHAPES[given.site]["partition"]), given.jobs))
         bench = Bench(folder / "home", given.site, None, python)
         stack.callback(bench.cancel)

@@ -221,19 +221,30 @@ def measure(bench: Bench, count: int, rounds: int, missing: dict[str, str]) -> d
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3)
+def options(about: str | None, *, jobs: int, rounds: int) -> argparse.Namespace:
+    """What a benchmark of jobs is told: how many, how often, where, and the Python that has the peers."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=jobs)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--site", choices=sorted(SHAPES), default="lumi")
     parser.add_argument("--peers", metavar="PYTHON", help="a Python that has the peers already")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def with_peers(given: argparse.Namespace, folder: Path, names: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """The Python that has the peers, and why some are left out, which is printed."""
+    python, missing = (given.peers, {}) if given.peers else install(folder, names)
+    for peer, reason in missing.items():
+        print(f"{peer} is left out, it cannot be installed here: {reason}")
+    return python, missing
+
+
+def main() -> None:
+    """Measures and prints."""
+    given = options(__doc__, jobs=200, rounds=3)
     with tempfile.TemporaryDirectory(prefix="aifa-bench-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        python, missing = (given.peers, {}) if given.peers else install(folder / "v", ("submitit", "hpc-rocket"))
-        for peer, reason in missing.items():
-            print(f"{peer} is left out, it cannot be installed here: {reason}")
+        python, missing = with_peers(given, folder / "v", ("submitit", "hpc-rocket"))
         near = make_user(folder / "look", given.site, "openssh").connect["port"]
         for words, port in (("0 ms", None), (f"{2000 * DELAY:.0f} ms", stack.enter_context(far(near, DELAY)))):
             bench = Bench(folder / words.replace(" ", ""), given.site, port, python)
