@@ -105,7 +105,7 @@ def _walk(value: object, kind: Any, key: str) -> Iterator[Problem]:
         for index, item in enumerate(value):
             yield from _walk(item, arguments[0], f"{key}[{index}]")
     elif origin is Literal and value not in arguments:
-        rule = f"must be one of {', '.join(arguments)}"
+        rule = f"must be one of {', '.join(filter(None, arguments))}"  # an empty one is what stands for none
         yield Problem(key=key, value=show(value), rule=rule, nearest=nearest(str(value), arguments))
     else:
         yield from _walk_leaf(value, kind, key)

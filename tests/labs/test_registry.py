@@ -60,7 +60,7 @@ def test_a_data_set_has_what_its_lab_says_and_its_own_first() -> None:
         ("[lab.birds]", "nearest legal value: labs"),
         ('[labs.birds]\nclas = "open"', 'labs.birds.clas = "open": unknown key'),
         ('[labs.birds]\nclas = "open"', "nearest legal value: class"),
-        ('[labs.birds]\nclass = "opn"', "nearest legal value: open"),
+        ('[labs.birds]\nclass = "opn"', "must be one of open, internal, sensitive; nearest legal value: open"),
         ('[labs.b.data.t]\nlocation = "x"', "labs.b.data.t.class: is missing"),
         ('[labs.b.data.t]\nclass = "open"', "labs.b.data.t.location: is required"),
         ('[labs.b.data.t]\nclass = "open"\nlocation = ""', "must say where the data is"),
