@@ -59,6 +59,17 @@ def past_attempts(record: JobRecord, *, alive: bool) -> tuple[Attempt, ...]:
     return tuple(found)
 
 
+def goes_on_after(queued: JobRecord | None, accounted: JobRecord) -> bool:
+    """Whether the queue shows the job alive behind the run that accounting has last.
+
+    Accounting is asked a moment later than the queue: the end of the very run that the queue still shows is no attempt
+    before it, nor is that of a job that never began.
+    """
+    if queued is None or is_terminal(queued.state) or not accounted.start:
+        return False
+    return not queued.start or queued.start > accounted.start
+
+
 def lost_attempt(previous: Status, now: Status, job_id: str, number: int) -> Attempt | None:
     """The attempt that must have ended between two looks, if one has; how it ended is for accounting to tell.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.slurm.submission import Ticket
 from aifa_hpc.tracker.asking import Asking
-from aifa_hpc.tracker.attempts import lost_attempt, past_attempts, with_attempts
+from aifa_hpc.tracker.attempts import goes_on_after, lost_attempt, past_attempts, with_attempts
 from aifa_hpc.tracker.events import NOT_SENT, REFUSED, SUBMITTING, UNKNOWN, Status, merge
 from aifa_hpc.tracker.queue import ORPHANED, Queue
 from aifa_hpc.tracker.schedule import interval, window
@@ -115,9 +115,8 @@ class Poller:
         accounted = (answer.accounting or {}).get(row.job_id)
         past = self._store.past_attempts(row.token) if retried else []
         if accounted is not None:
-            # All of an array may have ended in the moment since the queue was asked.
-            alive = status.proof == "squeue" and not status.over and not row.tasks
-            found = past_attempts(accounted, alive=alive)
+            # An array is no single run: what came before is told of each of its tasks.
+            found = past_attempts(accounted, alive=not row.tasks and goes_on_after(queued, accounted))
         elif status.proof == "squeue":
             lost = lost_attempt(row.status, status, row.job_id, len(past) + 1)
             found = (lost,) if lost else ()

@@ -8,7 +8,7 @@ import pytest
 
 from aifa_hpc.slurm.parse import parse_accounting
 from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord
-from aifa_hpc.tracker.attempts import lost_attempt, past_attempts, with_attempts
+from aifa_hpc.tracker.attempts import goes_on_after, lost_attempt, past_attempts, with_attempts
 from aifa_hpc.tracker.events import Status
 from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.records import Attempt
@@ -115,3 +115,21 @@ def test_exit_statuses_of_attempts_are_kept() -> None:
     """A signal is part of how it ended."""
     (one,) = past_attempts(parse_accounting(line("NODE_FAIL", "00:00", "30:00", "0:9"))["7"], alive=True)
     assert ExitStatus(0, 9) == one.exit
+
+
+@pytest.mark.parametrize(
+    ("queued", "accounted", "goes_on"),
+    [
+        (JobRecord(id="7", state="RUNNING", start="T1"), JobRecord(id="7", state="COMPLETED", start="T1"), False),
+        (JobRecord(id="7", state="RUNNING", start="T2"), JobRecord(id="7", state="NODE_FAIL", start="T1"), True),
+        (JobRecord(id="7", state="PENDING"), JobRecord(id="7", state="REQUEUED", start="T1"), True),
+        (JobRecord(id="7", state="PENDING"), JobRecord(id="7", state="CANCELLED"), False),
+        (JobRecord(id="7", state="COMPLETED", start="T2"), JobRecord(id="7", state="FAILED", start="T1"), False),
+        (None, JobRecord(id="7", state="FAILED", start="T1"), False),
+    ],
+)
+def test_an_end_between_two_answers_is_no_attempt(
+    queued: JobRecord | None, accounted: JobRecord, goes_on: bool
+) -> None:
+    """Accounting answers a moment after the queue, and may know the end of the run that the queue still shows."""
+    assert goes_on == goes_on_after(queued, accounted)
