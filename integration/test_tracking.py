@@ -87,7 +87,10 @@ def attempts(user: User, token: str) -> list[Attempt]:
 
 def begin_again(user: User, job: str) -> None:
     """Lets a job start that was put back, which Slurm makes wait for two minutes."""
-    Cluster(user.machine).admin("scontrol", "update", f"jobid={job}", "starttime=now")
+    cluster = Cluster(user.machine)
+    # Not before it is back: Slurm sets the time when it puts the job into the queue.
+    until(lambda: ["PENDING", "BeginTime"] == cluster.admin("squeue", "-h", "-j", job, "-o", "%T %r").split())
+    cluster.admin("scontrol", "update", f"jobid={job}", "starttime=now")
 
 
 def stubborn(user: User, times: int, node: str = "") -> dict[str, Any]:
