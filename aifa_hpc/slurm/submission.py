@@ -75,15 +75,16 @@ scripts=$3 queue=$4
 set --
 while IFS=' ' read -r token lines && [ -n "$token" ]; do set -- "$@" "./$token"; done < "$batch/in"
 mkdir -p -- "$@" || exit 73
-mkdir -- "$batch/jobs" && (cd "$batch/jobs" && mkdir -- "$@") || exit 74
-(cd "$batch/jobs" && LC_ALL=C awk '
+LC_ALL=C awk -v mine="$batch/script." '
   at_scripts == 0 && $0 == "" { at_scripts = 1; next }
   at_scripts == 0 { token[++count] = $1; lines[count] = $2; next }
-  left == 0 { if (at) close(file); at++; file = "./" token[at] "/script.sbatch"; left = lines[at] }
-  { print > file; left-- }
-' ../in) || exit 74
-[ "$(cat -- "$batch"/jobs/*/script.sbatch | wc -c)" -eq "$scripts" ] || exit 74
-cp -R -- "$batch/jobs/." . || exit 74
+  left == 0 {
+    if (at) { close(kept); close(used) }
+    at++; kept = "./" token[at] "/script.sbatch"; used = mine token[at]; left = lines[at]
+  }
+  { print > kept; print > used; left-- }
+' "$batch/in" || exit 74
+[ "$(cat -- "$batch"/script.* | wc -c)" -eq "$scripts" ] || exit 74
 number=0
 for folder; do
   token=${folder#./} number=$((number + 1))
@@ -91,7 +92,7 @@ for folder; do
     known "$number" "$token"
     continue
   fi
-  out=$(umask "$mask"; exec sbatch --parsable --ignore-pbs < "$batch/jobs/$token/script.sbatch" 2> "$batch/said")
+  out=$(umask "$mask"; exec sbatch --parsable --ignore-pbs < "$batch/script.$token" 2> "$batch/said")
   code=$? id=
   while IFS= read -r line; do
     line=${line%%;*}
@@ -100,7 +101,7 @@ for folder; do
 $out
 END
   if [ "$code" -eq 0 ] && [ -n "$id" ]; then
-    printf '%s\\n' "$id" > "./$token/receipt"
+    printf '%s\\n' "$id" >> "./$token/receipt"
     tell "$number" "receipt $id"
   elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } ||
     grep -E -q 'timed out|Zero Bytes|Unexpected message|reset by peer|(send|receive|shutdown) failure' \
