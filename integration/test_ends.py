@@ -1,7 +1,4 @@
-"""Ends that Slurm and the kernel make, and how they are explained: time, memory, nodes, collectives; on both clusters.
-
-The test clusters confine no memory (no cgroups), so that a job is out of memory here by its own limit, not by Slurm's.
-"""
+"""Ends that Slurm and the kernel make, and how they are explained, on both clusters: time, memory, nodes, ranks."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from integration.clusters.control import Cluster
+from integration.clusters.places import confines_memory
 from integration.conftest import SITES, User, make_user
 from tests.tracker.test_failures import NCCL_TIMEOUT
 
@@ -103,6 +101,21 @@ def test_the_time_limit_memory_and_a_lost_rank(someone: User) -> None:
     assert ("cause", "sign") == (told["gpu-memory"]["weight"], told["collective-timeout"]["weight"])
     assert list(told).index("gpu-memory") > list(told).index("collective-timeout")  # they are in reverse here
     assert "Watchdog caught collective operation timeout" in told["collective-timeout"]["evidence"]
+
+
+@pytest.mark.skipif("lumi" not in SITES, reason="AIFA_CLUSTERS leaves LUMI out")
+@pytest.mark.skipif(not confines_memory(), reason="this machine has no memory groups (cgroups, version 1) for Slurm")
+@pytest.mark.parametrize("someone", ["lumi"], indirect=True)
+def test_more_memory_than_asked_for(someone: User) -> None:
+    """Slurm's own word for it is the cause, of a batch script as of a step whose ranks it killed in a failed job."""
+    takes = ("python3", "-c", "bytearray(1 << 30)")
+    alone = submit(someone, *takes, name="alone", gpus_per_node=1, memory="500M")
+    ranks = submit(someone, *takes, name="ranks", kind="srun", gpus_per_node=2, memory="500M")
+    assert ["OUT_OF_MEMORY", "FAILED"] == ends(someone, alone, ranks)
+    for job in (alone, ranks):
+        told = findings(someone, job)["host-memory"]
+        assert ("cause", True) == (told["weight"], "more memory" in told["action"])
+        assert "OUT_OF_MEMORY" in told["evidence"] or "oom" in told["evidence"].lower(), told
 
 
 @pytest.mark.skipif("lumi" not in SITES, reason="AIFA_CLUSTERS leaves LUMI out")

@@ -147,8 +147,10 @@ def _steps(rows: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
         text = f"step {step} ({row['JobName']}) ended as {state} on {row['NodeList']}"
         evidence = f"{row['JobID']} {row['State']} {row['ExitCode']} after {row['Elapsed']}"
         weight: Weight = "cause" if state == "OUT_OF_MEMORY" else "note"
-        name = "host-memory" if state == "OUT_OF_MEMORY" else "step"
-        yield Finding(name=name, text=text, evidence=evidence, origin="sacct", weight=weight, source=_SACCT)
+        name, _, action = _STATES[state] if state == "OUT_OF_MEMORY" else ("step", "", "")
+        yield Finding(
+            name=name, text=text, evidence=evidence, origin="sacct", weight=weight, action=action, source=_SACCT
+        )
 
 
 def attempts(jobs: Sequence[Mapping[str, str]]) -> Iterator[Finding]:

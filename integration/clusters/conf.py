@@ -39,6 +39,7 @@ class Layout:
         ssh_port: Port sshd binds inside; ``port`` by default.
         declared: Declare the site's other nodes too.
         native: For the Slurm of this machine's packages (22.05), not for the image's (24.11).
+        confined: Jobs that take more memory than they asked for are killed, as on the sites.
     """
 
     port: int
@@ -46,6 +47,7 @@ class Layout:
     ssh_port: int = 0
     declared: bool = True
     native: bool = False
+    confined: bool = False
 
 
 def account_of(site: Site) -> str:
@@ -133,7 +135,7 @@ def slurm_conf(site: Site, layout: Layout, shape: Shape) -> str:
         "SlurmdSpoolDir=/var/spool/slurmd/%n",
         "SlurmdParameters=config_overrides",
         "ProctrackType=proctrack/linuxproc",
-        "TaskPlugin=task/none",
+        f"TaskPlugin={'task/cgroup' if layout.confined else 'task/none'}",
         "JobAcctGatherType=jobacct_gather/linux",
         "JobAcctGatherFrequency=5",
         "MpiDefault=none",
@@ -256,8 +258,11 @@ def gres_conf(site: Site, shape: Shape) -> str:
 
 
 def cgroup_conf(layout: Layout) -> str:
-    """``cgroup.conf``: nothing here uses cgroups, but 22.05 wants to load a plugin for them all the same."""
-    return f"CgroupPlugin={'cgroup/v1' if layout.native else 'disabled'}\n"
+    """``cgroup.conf``; 22.05 wants to load a plugin for cgroups also where nothing uses them."""
+    lines = [f"CgroupPlugin={'cgroup/v1' if layout.native else 'disabled'}"]
+    if layout.confined:
+        lines.append("ConstrainRAMSpace=yes")
+    return "\n".join(lines) + "\n"
 
 
 def _devices(site: Site) -> list[str]:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from aifa_hpc.sites.load import load_site
 from integration.clusters import conf
 from integration.clusters.engine import SOURCE
-from integration.clusters.places import How, Place, place_of
+from integration.clusters.places import How, Place, confines_memory, place_of
 from integration.clusters.processes import run
 from integration.clusters.shape import shape_of
 
@@ -169,8 +169,7 @@ class Cluster:
         place.prepare()
         began = time.monotonic()
         port = _free_ports()
-        layout = conf.Layout(port=port, ssh_address=place.ssh_address, native=how == "native")
-        self._write(conf.files(site, layout))
+        self._write(conf.files(site, _layout(how, port, place.ssh_address)))
         self._keys(port)
         mark = place.boot(port)
         (self.folder / "mark.json").write_text(json.dumps([how, mark]), "utf-8")
@@ -299,10 +298,15 @@ def write_config() -> None:
     fresh.replace(path)
 
 
+def _layout(how: How, port: int, ssh_address: str = "127.0.0.1") -> conf.Layout:
+    native = how == "native"
+    return conf.Layout(port=port, ssh_address=ssh_address, native=native, confined=native and confines_memory())
+
+
 def _digest(site: Site, how: How) -> str:
     """Changes with everything a cluster is booted from."""
     digest = hashlib.sha256()
-    for name, text in conf.files(site, conf.Layout(port=_FIRST_PORT, native=how == "native")).items():
+    for name, text in conf.files(site, _layout(how, _FIRST_PORT)).items():
         digest.update(f"{name}\0{text}\0".encode())
     for name in ("Containerfile", "entrypoint", "private-root"):
         digest.update((SOURCE / name).read_bytes())

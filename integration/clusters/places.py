@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 from integration.clusters.engine import SOURCE, Engine, download, find_engine, image, limits
 from integration.clusters.processes import alive, end, first_child, identity, run
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 How = Literal["container", "native"]
+_MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
+
+
+def confines_memory() -> bool:
+    """Whether native clusters can kill jobs that take too much memory, which Slurm 22.05 does by cgroups' version 1."""
+    return (_MEMORY_GROUPS / "memory.oom_control").exists()
 
 
 class Place(ABC):
@@ -116,6 +121,11 @@ class Native(Place):
         if init:
             end(identity(init))
         end(mark)
+        # The kernel keeps Slurm's empty groups; those that another cluster's jobs are in stay.
+        for log in self.folder.glob("root/var/log/cluster/slurmd-*.log"):
+            for group, _, _ in os.walk(_MEMORY_GROUPS / log.stem.replace("slurmd-", "slurm_", 1), topdown=False):
+                with contextlib.suppress(OSError):
+                    Path(group).rmdir()
 
     def last_words(self, mark: str) -> str:
         del mark

@@ -181,6 +181,16 @@ def test_folders_lie_in_the_sites_areas(site: Site) -> None:
     assert not any("{" in path for path in (*areas, *own))
 
 
+def test_jobs_are_held_to_their_memory_where_the_machine_can(site: Site) -> None:
+    """Slurm confines jobs only where it is told so, and loads no plugin for cgroups elsewhere."""
+    confined = conf.files(site, conf.Layout(port=17000, native=True, confined=True))
+    assert "TaskPlugin=task/cgroup" in confined["slurm/slurm.conf"].splitlines()
+    assert confined["slurm/cgroup.conf"] == "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\n"
+    free = conf.files(site, conf.Layout(port=17000))
+    assert "TaskPlugin=task/none" in free["slurm/slurm.conf"].splitlines()
+    assert free["slurm/cgroup.conf"] == "CgroupPlugin=disabled\n"
+
+
 def test_settings_are_shell_words(site: Site) -> None:
     """Each line of ``settings`` is one assignment that a shell reads back to the same value."""
     lines = conf.files(site, conf.Layout(port=17000))["settings"].splitlines()

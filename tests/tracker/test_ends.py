@@ -135,6 +135,7 @@ def test_a_step_that_ran_out_of_memory_is_found() -> None:
     lines = record(), record(".batch"), record(".0", "OUT_OF_MEMORY", "0:125", MaxRSS="470G", MaxRSSNode="nid005001")
     found = why("FAILED", *lines, log="x")
     assert (["host-memory"], ["memory"]) == (names(found), names(found, "sign"))
+    assert "more memory on each node" in found.findings[0].action
     (memory,) = [one for one in found.findings if one.name == "memory"]
     assert ("480G was asked for", "9.0 MaxRSS=470G on nid005001") == (memory.text.rpartition("; ")[2], memory.evidence)
 
