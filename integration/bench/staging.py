@@ -276,7 +276,7 @@ def s3_server(root: Path) -> Iterator[str]:
     port = free_port()
     keys = f"{KEYS['AWS_ACCESS_KEY_ID']},{KEYS['AWS_SECRET_ACCESS_KEY']}"
     argv = (str(program("rclone")), "--config", os.devnull, "serve", "s3", "--addr", f"127.0.0.1:{port}",
-            "--auth-key", keys, "--vfs-cache-mode", "off", "--dir-cache-time", "0", str(root))  # fmt: skip
+            "--auth-key", keys, "--vfs-cache-mode", "off", "--dir-cache-time", "20ms", str(root))  # fmt: skip
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as server:
         try:
             time.sleep(1)
