@@ -143,9 +143,9 @@ class Cluster:
         """Finds what became of a submission; errors as :func:`slurm.submission.look_up`."""
         return self.drive(submission.look_up(ticket))
 
-    def look_up_many(self, tickets: Sequence[Ticket]) -> list[Outcome]:
+    def look_up_many(self, tickets: Sequence[Ticket], *, fence: bool) -> list[Outcome]:
         """What became of submissions; see :func:`slurm.submission.look_up_many`."""
-        return self.drive(submission.look_up_many(tickets))
+        return self.drive(submission.look_up_many(tickets, fence=fence))
 
     def ask(self, subjects: Sequence[Subject], *, since: str) -> Answer:
         """One question about many jobs.

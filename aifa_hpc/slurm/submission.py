@@ -17,6 +17,7 @@ The tree on the cluster::
         script.sbatch           what was submitted
         receipt                 the claim; then what sbatch answered: the job id
         refusal                 what it said instead, when it refused
+        doubt                   what it said instead, when it did not know itself
         unsent                  nothing was submitted, and never will be
         JOBID.out               standard output and error
         exit                    the sentinel: JOBID RESTARTS CODE EPOCH
@@ -49,6 +50,7 @@ known() {
     tell "$1" "receipt $id"
   else
     tell "$1" begun
+    [ ! -e "./$2/doubt" ] || sed "s/^/aifa: words $1 /" "./$2/doubt"
   fi
 }
 """
@@ -85,9 +87,13 @@ LC_ALL=C awk -v mine="$batch/script." '
   { print > kept; print > used; left-- }
 ' "$batch/in" || exit 74
 [ "$(cat -- "$batch"/script.* | wc -c)" -eq "$scripts" ] || exit 74
-number=0
+number=0 full=
 for folder; do
   token=${folder#./} number=$((number + 1))
+  if [ -n "$full" ] && [ ! -e "./$token/receipt" ]; then
+    tell "$number" full
+    continue
+  fi
   if ! claim "$token"; then
     known "$number" "$token"
     continue
@@ -107,23 +113,23 @@ END
     grep -E -q 'timed out|Zero Bytes|Unexpected message|reset by peer|(send|receive|shutdown) failure' \
       "$batch/said"; then
     tell "$number" "doubt $code"
-    { printf '%s\\n' "$out"; cat "$batch/said"; } | cut -c 1-500 | sed "s/^/aifa: words $number /"
+    { printf '%s\\n' "$out"; cat "$batch/said"; } | cut -c 1-500 | tee "./$token/doubt" |
+      sed "s/^/aifa: words $number /"
   elif [ -n "$queue" ] && grep -E -q '(Max|Grp)Submit[A-Za-z]*Limit' "$batch/said"; then
     rm -f -- "./$token/receipt"
+    full=1
     tell "$number" full
     sed "s/^/aifa: words $number /" "$batch/said"
-    break
   else
     cat "$batch/said" > "./$token/refusal"
     tell "$number" "refused $code"
     sed "s/^/aifa: words $number /" "$batch/said"
   fi
 done
-echo "aifa: done $number"
 """
 )
 """``$1`` folder of job folders, ``$2`` bytes of the standard input, ``$3`` bytes of all scripts, ``$4`` not empty: a
-job that meets a limit of submitted jobs gives its claim back, and the list ends there.
+job that meets a limit of submitted jobs gives its claim back, and nothing behind it is begun.
 
 Standard input: a line ``TOKEN LINES`` for each job, an empty line, and the scripts one after the other. sbatch reads
 copies that nobody else writes to, because the same token may be on its way twice.
@@ -141,12 +147,16 @@ _LOOK = (
     + """
 umask 077
 mkdir -p -- "$1" && cd -- "$1" || exit 73
-shift
+fence=$2
+shift 2
 mkdir -p -- "$@" || exit 73
 number=0
 for folder; do
   token=${folder#./} number=$((number + 1))
-  if claim "$token"; then
+  if [ -z "$fence" ] && [ ! -e "./$token/receipt" ]; then
+    tell "$number" free
+    continue
+  elif claim "$token"; then
     : > "./$token/unsent"
   fi
   known "$number" "$token"
@@ -155,13 +165,12 @@ if IFS= read -r names; then
   ask queue squeue --me --noheader --states=all --format='%i|%j|%k'
   ask accounting sacct -X --noheader --parsable2 --starttime=now-2days --name="$names" --format=JobID,JobName
 fi
-echo "aifa: done $number"
 """
 )
-"""``$1`` folder of job folders, then the folders; the names of the jobs on the standard input, with commas.
+"""``$1`` folder of job folders, ``$2`` not empty: fence off what never began, then the folders; on the standard input
+the names of the jobs, with commas. The fence is marked, so that it is known when it is asked for again.
 
-The fence is marked, so that it is known when it is asked for again. Only the user's own jobs count: everybody can read
-names in the queue and give them to a job.
+Only the user's own jobs count: everybody can read names in the queue and give them to a job.
 """
 
 _LIST = """
@@ -178,7 +187,6 @@ echo "aifa: listed"
 _LISTED = re.compile(r"^aifa: held (?P<token>\w+) (?P<id>\d+)\s*$", re.MULTILINE | re.ASCII)
 _JOB = re.compile(r"^aifa: job (?P<number>\d+) (?P<kind>[a-z]+) ?(?P<value>\d*)\s*$", re.MULTILINE | re.ASCII)
 _WORDS = re.compile(r"^aifa: words (?P<number>\d+) (?P<words>.*?)\s*$", re.MULTILINE | re.ASCII)
-_DONE = re.compile(r"^aifa: done \d+\s*$", re.MULTILINE | re.ASCII)
 _SAID = re.compile(r"^aifa: said (?P<said>.*\S)\s*$", re.MULTILINE)
 _FOUND = re.compile(r"^(?P<id>\d+)[^|\s]*\|(?P<name>[^|\n]*)(?:\|(?P<comment>[^\n]*))?$", re.MULTILINE | re.ASCII)
 
@@ -186,6 +194,7 @@ FOLDER_FAILED = 73  # sysexits(3) EX_CANTCREAT
 SCRIPT_FAILED = 74  # sysexits(3) EX_IOERR
 SUBMIT_TIMEOUT = 120.0  # sbatch itself waits up to MessageTimeout and retries a busy controller
 _SECONDS_A_JOB = 5.0  # a busy controller's sbatch; without load it takes milliseconds
+HAD_SAID = "; sbatch had said: "
 BATCH = 500
 """Jobs in one command: minutes of work for a busy controller, two megabytes of scripts."""
 
@@ -257,8 +266,8 @@ def submit_many(tickets: Sequence[Ticket], scripts: Sequence[str], *, queue: boo
     Args:
         tickets: Of at most :data:`BATCH` jobs, all with the same folder of job folders.
         scripts: One for each.
-        queue: Stop at the first job for which a limit of submitted jobs leaves no room; it and those behind it come
-            back as ``full``, and may be sent again.
+        queue: They are sent again until it is known what became of them, so nothing is fenced off. Begin none behind
+            the first job for which a limit of submitted jobs leaves no room; these come back as ``full``.
 
     Raises:
         SiteError: The folders cannot be made or written; nothing was submitted.
@@ -282,26 +291,22 @@ def submit_many(tickets: Sequence[Ticket], scripts: Sequence[str], *, queue: boo
         hint = "Free some space or quota there, and submit again: nothing was submitted."
         raise completed.refusal(f"the script could not be stored in {jobs}", hint=hint)
     told = _read(completed.out)
-    done = _DONE.search(completed.out) is not None
-    rest: dict[int, Outcome] = {}
-    if doubtful := [number for number in range(len(tickets)) if _in_doubt(told.get(number), done=done, queue=queue)]:
-        looked = yield from look_up_many([tickets[number] for number in doubtful])
-        rest = {at: _with_words(outcome, told.get(at)) for at, outcome in zip(doubtful, looked, strict=True)}
-    full = Outcome(kind="full", words="; ".join(one.words for one in told.values() if one.kind == "full"))
-    return [rest.get(number) or told.get(number, full) for number in range(len(tickets))]
+    unsure = Outcome(kind="unknown")  # behind the place where the program on the site was ended
+    found = [told.get(number, unsure) for number in range(len(tickets))]
+    if doubtful := [number for number, one in enumerate(found) if one.kind == "unknown"]:
+        looked = yield from look_up_many([tickets[number] for number in doubtful], fence=not queue)
+        for number, outcome in zip(doubtful, looked, strict=True):
+            found[number] = _with_words(outcome, found[number].words)
+    full = "; ".join(one.words for one in found if one.kind == "full" and one.words)
+    return [replace(one, words=full) if one.kind == "full" else one for one in found]
 
 
-def _with_words(looked: Outcome, told: Outcome | None) -> Outcome:
+def _with_words(looked: Outcome, said: str) -> Outcome:
     """What was found, with what sbatch had said where that is all there is."""
-    if looked.kind != "unknown" or told is None or not told.words.strip():
+    said = tail(said).strip()
+    if looked.kind != "unknown" or not said or said in looked.words:
         return looked
-    return replace(looked, words=f"{looked.words}; sbatch had said: {tail(told.words).strip()}")
-
-
-def _in_doubt(outcome: Outcome | None, *, done: bool, queue: bool) -> bool:
-    if outcome is None:  # behind the end of the list, or the program on the site was ended
-        return not (done and queue)
-    return outcome.kind == "unknown"
+    return replace(looked, words=f"{looked.words}{HAD_SAID}{said}")
 
 
 def look_up(ticket: Ticket) -> Flow[str | None]:
@@ -311,15 +316,20 @@ def look_up(ticket: Ticket) -> Flow[str | None]:
         SubmissionUnknownError: Nobody knows (yet), or nobody can be asked.
         SiteError: sbatch had refused it.
     """
-    outcomes = yield from look_up_many([ticket])
+    outcomes = yield from look_up_many([ticket], fence=True)
     return _settled(ticket, outcomes[0])
 
 
-def look_up_many(tickets: Sequence[Ticket]) -> Flow[list[Outcome]]:
-    """What became of submissions; what was not begun never will be. Silence is ``unknown`` for all of them."""
+def look_up_many(tickets: Sequence[Ticket], *, fence: bool) -> Flow[list[Outcome]]:
+    """What became of submissions. Silence is ``unknown`` for all of them.
+
+    Args:
+        tickets: All with the same folder of job folders.
+        fence: What was not begun never will be; otherwise it is ``unknown``, and may be sent again.
+    """
     names = ",".join(ticket.name for ticket in tickets)
-    folders = (f"./{ticket.token}" for ticket in tickets)
-    command = shell(_LOOK, tickets[0].jobs, *folders, stdin=f"{names}\n".encode(), idempotent=True)
+    words = (tickets[0].jobs, "fence" if fence else "", *(f"./{ticket.token}" for ticket in tickets))
+    command = shell(_LOOK, *words, stdin=f"{names}\n".encode(), idempotent=True)
     try:
         completed = yield command
     except (OutcomeUnknownError, NotSentError) as error:
@@ -329,13 +339,14 @@ def look_up_many(tickets: Sequence[Ticket]) -> Flow[list[Outcome]]:
     for match in _FOUND.finditer(completed.out.replace("\r", "")):
         found |= {match["name"]: match["id"], match["comment"] or "": match["id"]}
     said = tail("\n".join((*_SAID.findall(completed.out), completed.err)))
-    words = "the site shows no trace of it yet" + (f" and says: {said}" if said else "")
+    trace = "the site shows no trace of it yet" + (f" and says: {said}" if said else "")
     outcomes = []
     for number, ticket in enumerate(tickets):
         outcome = told.get(number)
         if outcome is None or outcome.kind == "unknown":
             job_id = found.get(f"aifa:{ticket.token}") or found.get(ticket.name)
-            outcome = Outcome(kind="submitted", job_id=job_id) if job_id else Outcome(kind="unknown", words=words)
+            unknown = _with_words(Outcome(kind="unknown", words=trace), "" if outcome is None else outcome.words)
+            outcome = Outcome(kind="submitted", job_id=job_id) if job_id else unknown
         outcomes.append(outcome)
     return outcomes
 

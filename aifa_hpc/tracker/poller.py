@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import datetime
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aifa_hpc.slurm.submission import Ticket
+from aifa_hpc.slurm.submission import HAD_SAID, Ticket
 from aifa_hpc.tracker.asking import Asking
 from aifa_hpc.tracker.attempts import goes_on_after, lost_attempt, past_attempts, with_attempts
 from aifa_hpc.tracker.events import NOT_SENT, REFUSED, SUBMITTING, UNKNOWN, Status, merge
@@ -141,17 +142,19 @@ class Poller:
     def settle(self, rows: list[Row]) -> list[Row]:
         """Finds out what became of submissions that never got an id, in one command for each folder of job folders.
 
-        What never began is fenced off: it is not submitted and never will be. Jobs that wait here are not asked about:
-        they are sent again.
+        What never began is fenced off: it is not submitted and never will be. But for jobs of the queue, which are sent
+        again.
         """
         settled = []
-        places: dict[str, list[Row]] = {}
+        kept = {row.token for row, _ in self._store.waiting(self._site)}
+        places: dict[tuple[str, bool], list[Row]] = {}
         for row in rows:
-            places.setdefault(row.folder.rpartition("/")[0], []).append(row)
-        for jobs, found in places.items():
+            places.setdefault((row.folder.rpartition("/")[0], row.token not in kept), []).append(row)
+        for (jobs, fence), found in places.items():
             tickets = [Ticket(token=row.token, name=f"{row.name}.{row.token}", jobs=jobs) for row in found]
-            for row, outcome in zip(found, self._cluster.look_up_many(tickets), strict=True):
-                settled.append(self._settle(row, outcome))
+            outcomes = self._cluster.look_up_many(tickets, fence=fence)
+            settle = self._settle if fence else self.queue.finish
+            settled += [settle(row, outcome) for row, outcome in zip(found, outcomes, strict=True)]
         return settled
 
     def _settle(self, row: Row, outcome: Outcome) -> Row:
@@ -162,4 +165,11 @@ class Poller:
             "refused": Status(state=REFUSED, reason=f"sbatch refused the job: {outcome.words}"),
             "unsent": Status(state=NOT_SENT, reason="it never reached the site, and is fenced off there"),
         }.get(outcome.kind, Status(state=UNKNOWN, reason=f"its answer was lost, and {outcome.words}"))
-        return self._store.update(row.token, status, now=self._clock(), job_id=outcome.job_id or None)
+        _, had_said, words = row.status.reason.partition(HAD_SAID)
+        if status.state == UNKNOWN and had_said and HAD_SAID not in status.reason:  # the site could not be asked
+            status = replace(status, reason=status.reason + had_said + words)
+        with self._store.together():
+            found = self._store.get(row.token)
+            if found.job_id is not None and not outcome.job_id:
+                return found  # whoever submitted it was told its id meanwhile
+            return self._store.change(found, status, now=self._clock(), job_id=outcome.job_id or None)

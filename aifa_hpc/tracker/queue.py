@@ -90,7 +90,7 @@ class Queue:
         except (NotSentError, SiteError) as error:
             for first in firsts:
                 for row in self._store.parts(first):
-                    self._close(row, NOT_SENT if isinstance(error, NotSentError) else REFUSED, error)
+                    self._close(row.token, NOT_SENT if isinstance(error, NotSentError) else REFUSED, error)
             raise
         return [whole(self._store.parts(first)) for first in firsts]
 
@@ -140,11 +140,11 @@ class Queue:
                 self._set(batch, Status(state=UNKNOWN, reason="interrupted here; it is sent again by the next poll"))
                 raise
             except (NotSentError, SiteError) as error:
-                self._set(batch, Status(state=QUEUED, reason=f"waits here; the last try failed: {error.message}"))
+                self._put_back(batch, error)
                 raise
             with self._store.together():
                 for row, outcome in zip(batch, outcomes, strict=True):
-                    self._finish(row, outcome)
+                    self.finish(row, outcome)
             if any(outcome.kind in {"full", "unknown"} for outcome in outcomes):
                 return
 
@@ -181,25 +181,41 @@ class Queue:
     def _is_due(self, after: str) -> bool:
         return not after or self._store.get(after).status.over
 
-    def _finish(self, row: Row, outcome: Outcome) -> None:
+    def finish(self, row: Row, outcome: Outcome) -> Row:
+        """Writes down what became of a job whose script is kept."""
         state = _STATES[outcome.kind]
         status = Status(state=state, reason=outcome.words if outcome.kind != "submitted" else "")
         if outcome.kind == "full":
             status = self._waits(outcome.words)
         elif outcome.kind != "unknown":
             self._store.drop_script(row.token)
-        self._store.update(row.token, status, now=self._clock(), job_id=outcome.job_id or None)
+        return self._write(row, status, outcome.job_id or None)
 
-    def _close(self, row: Row, state: str, error: AifaError) -> None:
-        if row.status.state == QUEUED:
-            with self._store.together():
-                self._store.drop_script(row.token)
-                self._store.update(row.token, Status(state=state, reason=error.message), now=self._clock())
+    def _put_back(self, batch: Sequence[Row], error: AifaError) -> None:
+        """Nothing of this command was submitted; what an earlier one became of is as unknown as before."""
+        begun = [row for row in batch if row.status.state != QUEUED]
+        self._set(begun, Status(state=UNKNOWN, reason=f"its answer was lost, and the next try failed: {error.message}"))
+        waited = [row for row in batch if row.status.state == QUEUED]
+        self._set(waited, Status(state=QUEUED, reason=f"waits here; the last try failed: {error.message}"))
+
+    def _close(self, token: str, state: str, error: AifaError) -> None:
+        with self._store.together():  # another process may have taken it meanwhile
+            if self._store.get(token).status.state == QUEUED:
+                self._store.drop_script(token)
+                self._store.update(token, Status(state=state, reason=error.message), now=self._clock())
 
     def _set(self, batch: Iterable[Row], status: Status) -> None:
         with self._store.together():
             for row in batch:
-                self._store.update(row.token, status, now=self._clock())
+                self._write(row, status)
+
+    def _write(self, row: Row, status: Status, job_id: str | None = None) -> Row:
+        """Writes a status, unless another process has found the job meanwhile: while this one's machine slept."""
+        with self._store.together():
+            found = self._store.get(row.token)
+            if found.job_id is not None and job_id is None:
+                return found
+            return self._store.change(found, status, now=self._clock(), job_id=job_id)
 
     def _waits(self, words: str = "") -> Status:
         return Status(state=QUEUED, reason=_WAITS.format(site=self._site) + (f": {words}" if words else ""))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.slurm.query import Subject
 from aifa_hpc.slurm.submission import list_receipts
-from aifa_hpc.tracker.events import LOST, Status, merge
+from aifa_hpc.tracker.events import LOST, SUBMITTING, UNKNOWN, Status, merge
 from aifa_hpc.tracker.schedule import window
 from aifa_hpc.tracker.tasks import gather
 
@@ -39,9 +39,19 @@ class Ghost:
     folder: str
 
 
-def doubtful(rows: Sequence[Row]) -> list[Row]:
-    """Those of which it is not known whether they exist, or how they ended."""
-    return [row for row in rows if row.status.state == LOST or (row.job_id is None and not row.status.over)]
+def doubtful(rows: Sequence[Row], *, left_before: datetime.datetime | None = None) -> list[Row]:
+    """Those of which it is not known whether they exist, or how they ended. What waits here is in no doubt.
+
+    Args:
+        rows: Of these.
+        left_before: Leave out what has been under way since then: somebody may be at it.
+    """
+    return [
+        row
+        for row in rows
+        if row.status.state in {LOST, UNKNOWN}
+        or (row.status.state == SUBMITTING and (left_before is None or row.changed_at < left_before))
+    ]
 
 
 def settle(rows: Sequence[Row], poller: Poller, cluster: Cluster, store: Store, now: datetime.datetime) -> list[Row]:

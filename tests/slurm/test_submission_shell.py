@@ -120,6 +120,16 @@ def test_a_lost_controller_leaves_doubt_that_the_queue_settles(machine: Machine,
     assert drive(look_up(ticket(machine)), machine.run) == "4713"
 
 
+def test_the_words_of_a_doubtful_sbatch_are_kept(machine: Machine) -> None:
+    """Whoever looks later reads them again."""
+    machine.program("sbatch", "echo strange; echo 'sbatch: error: Unexpected message received' >&2; exit 1")
+    with pytest.raises(SubmissionUnknownError, match="Unexpected message") as first:
+        drive(submit(ticket(machine), SCRIPT), machine.run)
+    with pytest.raises(SubmissionUnknownError, match="sbatch had said: strange\nsbatch: error: Unexpected") as later:
+        drive(look_up(ticket(machine)), machine.run)
+    assert 1 == str(first.value).count("strange") == str(later.value).count("strange")
+
+
 def test_looking_during_a_submission_is_no_refusal(machine: Machine) -> None:
     """A warning that sbatch has printed while it still works is not its refusal."""
     machine.program("sbatch", 'echo a warning >&2; touch "$ROOT/asked"; sleep 0.3; echo 4711')
@@ -280,8 +290,24 @@ def test_a_program_that_is_killed_in_the_middle_is_gone_on_with(machine: Machine
     assert [*submitted(3), again[3], *submitted(8)[4:]] == again
     assert "unknown" == again[3].kind
     machine.program("squeue", 'echo "103|digits-t3|"')
-    assert submitted(8) == drive(look_up_many(tickets), machine.run)
+    assert submitted(8) == drive(look_up_many(tickets, fence=True), machine.run)
     assert not (machine.root / "twice").exists()
+
+
+def test_what_a_killed_program_had_not_begun_may_be_sent_again(machine: Machine) -> None:
+    """Its end is told: nothing of a queue is fenced off, and a single submission is, so that its caller may go on."""
+    machine.program("sbatch", COUNTING + '[ "$first" != "#!101" ] || kill -9 "$PPID"')
+    tickets, scripts = many(machine, 4)
+    kinds = [one.kind for one in drive(submit_many(tickets, scripts, queue=True), machine.run)]
+    assert ["submitted", "unknown", "unknown", "unknown"] == kinds
+    (looked,) = drive(look_up_many(tickets[2:3], fence=False), machine.run)
+    assert ("unknown", "the site shows no trace of it yet") == (looked.kind, looked.words)
+    found = drive(submit_many(tickets, scripts, queue=True), machine.run)
+    assert [*submitted(4)[2:]] == found[2:]
+    machine.program("sbatch", 'kill -9 "$PPID"')
+    tickets = [replace(one, token=f"single{one.token}") for one in tickets]
+    kinds = [one.kind for one in drive(submit_many(tickets, scripts, queue=False), machine.run)]
+    assert ["unknown", "unsent", "unsent", "unsent"] == kinds
 
 
 def test_a_full_site_ends_the_list_and_the_rest_may_come_again(machine: Machine) -> None:
@@ -296,6 +322,16 @@ def test_a_full_site_ends_the_list_and_the_rest_may_come_again(machine: Machine)
     assert [*submitted(2), full, full] == found
     machine.program("sbatch", COUNTING)
     assert submitted(4) == drive(submit_many(tickets, scripts, queue=True), machine.run)
+
+
+def test_a_full_site_tells_of_jobs_that_it_has_behind_the_limit(machine: Machine) -> None:
+    """What another process submitted before is not taken for waiting, though a job before it waits."""
+    machine.program("sbatch", COUNTING)
+    tickets, scripts = many(machine, 3)
+    assert submitted(3)[2:] == drive(submit_many(tickets[2:], scripts[2:], queue=True), machine.run)
+    machine.program("sbatch", 'echo "sbatch: error: AssocMaxSubmitJobLimit" >&2; exit 1')
+    found = drive(submit_many(tickets, scripts, queue=True), machine.run)
+    assert (["full", "full"], submitted(3)[2:]) == ([one.kind for one in found[:2]], found[2:])
 
 
 def test_a_limit_is_a_refusal_where_nobody_waits(machine: Machine) -> None:
@@ -315,7 +351,7 @@ def test_one_refusal_among_many(machine: Machine) -> None:
     expected = submitted(3)
     expected[1] = Outcome(kind="refused", code=3, words="a warning")
     assert expected == drive(submit_many(tickets, scripts, queue=True), machine.run)
-    looked = drive(look_up_many(tickets), machine.run)
+    looked = drive(look_up_many(tickets, fence=True), machine.run)
     assert ["submitted", "refused", "submitted"] == [one.kind for one in looked]
 
 

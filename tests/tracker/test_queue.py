@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from aifa_hpc.slurm.submission import Outcome, Ticket
     from aifa_hpc.tracker.records import Row
 
 TOKENS = [str(number) for number in range(1000, 2000)]
@@ -167,6 +169,42 @@ def test_an_outage_of_the_site_lets_waiting_jobs_wait(store: Store) -> None:
         poller(cluster, store, clock).poll()
     assert "the last try failed: no route" in store.get("1001").status.reason
     assert "QUEUED" == store.get("1001").status.state
+
+
+def test_what_may_exist_is_no_waiting_job_after_an_outage(store: Store) -> None:
+    """Sent, then silence, then no way to the site: it is not cancelled here, as a job that never left would be."""
+    cluster, clock = WrittenCluster(failures=[OutcomeUnknownError("silence"), NotSentError("no route")]), Clock()
+    subject = poller(cluster, store, clock)
+    (row,) = subject.queue.put([JOB])
+    clock.forward(60)
+    with pytest.raises(NotSentError):
+        subject.poll()
+    assert ("UNKNOWN", False) == (store.get(row.token).status.state, subject.queue.drop(row))
+    clock.forward(60)
+    subject.poll()
+    assert {"PENDING": 1} == states(store.rows())
+
+
+@pytest.mark.parametrize("failure", [None, OutcomeUnknownError("silence"), NotSentError("no route")])
+def test_a_process_that_slept_takes_nothing_back(store: Store, failure: Exception | None) -> None:
+    """Another one took its job over meanwhile, and was told the id."""
+
+    class Sleeping(WrittenCluster):
+        def submit_many(self, tickets: list[Ticket], scripts: list[str], *, queue: bool) -> list[Outcome]:
+            clock.forward(600)
+            if failure is not None:
+                poller(other, store, clock).poll()
+                raise failure
+            found = super().submit_many(tickets, scripts, queue=queue)
+            poller(other, store, clock).poll()
+            return found
+
+    cluster, other, clock = Sleeping(room=0), WrittenCluster(), Clock()
+    queue = poller(cluster, store, clock).queue
+    with contextlib.nullcontext() if failure is None else contextlib.suppress(NotSentError):
+        queue.put([JOB])
+    (row,) = store.rows()
+    assert (["1000"], "91000", "PENDING") == (other.sent[0], row.job_id, row.status.state)
 
 
 def test_a_waiting_job_is_cancelled_here(store: Store) -> None:

@@ -6,9 +6,11 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
-from aifa_hpc.errors import SubmissionUnknownError
+from aifa_hpc.errors import OutcomeUnknownError, SubmissionUnknownError
 from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord
+from aifa_hpc.slurm.submission import HAD_SAID, Outcome
 from aifa_hpc.tracker.events import LOST, Status
 from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.settling import Ghost, doubtful, ghosts, settle
@@ -55,6 +57,41 @@ def test_a_job_that_was_given_up_may_be_found(store: Store, answer: Answer, stat
     later = NOW + datetime.timedelta(hours=5)
     (row,) = settle(doubtful(store.rows()), poller, cluster, store, later)  # type: ignore[arg-type] # same methods
     assert state == row.status.state == store.get("a").status.state
+
+
+def test_the_queue_is_not_fenced_off(store: Store) -> None:
+    """What waits here is in no doubt; what was under way is looked for, and sent again as long as nobody has it."""
+    unknown = Outcome(kind="unknown", words="no trace")
+    cluster = WrittenCluster(failures=[OutcomeUnknownError("silence")], room=3, looked_up=[FOUND, unknown])
+    poller = Poller(cluster, store, clock=Clock(), token=iter("abc").__next__)  # type: ignore[arg-type] # same methods
+    small = replace(JOB, resources=replace(JOB.resources, partition="dev-g"))  # takes two
+    poller.queue.put([small] * 3)
+    rows = settle(doubtful(store.rows()), poller, cluster, store, NOW)  # type: ignore[arg-type] # same methods
+    assert ([("77", "PENDING"), (None, "UNKNOWN")], [False]) == (
+        [(row.job_id, row.status.state) for row in rows],
+        cluster.fenced,
+    )
+    assert [("b", "UNKNOWN"), ("c", "QUEUED")] == [(row.token, row.status.state) for row, _ in store.waiting("lumi")]
+
+
+def test_words_of_sbatch_outlive_a_site_that_cannot_be_asked(store: Store) -> None:
+    """They are evidence, and the site may be away for days."""
+    error = SubmissionUnknownError(f"not known: no trace{HAD_SAID}strange.", token="a")
+    silent = Outcome(kind="unknown", words="the site could not be asked (no route)")
+    cluster = WrittenCluster(submitted=error, looked_up=[silent] * 2)
+    poller = Poller(cluster, store, clock=Clock(), token=iter("a").__next__)  # type: ignore[arg-type] # same methods
+    with pytest.raises(SubmissionUnknownError):
+        poller.submitter.submit(JOB)
+    for _ in range(2):
+        (row,) = settle(doubtful(store.rows()), poller, cluster, store, NOW)  # type: ignore[arg-type] # same methods
+        assert f"its answer was lost, and {silent.words}{HAD_SAID}strange." == row.status.reason
+
+
+def test_what_somebody_is_at_is_left_to_them(store: Store) -> None:
+    """A submission under way is in doubt when it is named, or old."""
+    store.intend(token="a", site="lumi", name="n", folder="/jobs/a", now=NOW)
+    second = datetime.timedelta(seconds=1)
+    assert [0, 1, 1] == [len(doubtful(store.rows(), left_before=at)) for at in (NOW, NOW + second, None)]
 
 
 def test_other_ends_are_not_in_doubt(store: Store) -> None:

@@ -58,6 +58,7 @@ class WrittenCluster:
     site: Any = field(default_factory=lambda: load_site("lumi"))
     room: int = 10_000
     sent: list[list[str]] = field(default_factory=list)
+    fenced: list[bool] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
 
     def prepare(self, job: Job, token: str, *part: Any, **place: Any) -> tuple[Ticket, str]:
@@ -84,8 +85,9 @@ class WrittenCluster:
         found = [Outcome(kind="submitted", job_id=f"9{ticket.token}") for ticket in taken]
         return [*found, *[full] * (len(tickets) - len(taken))]
 
-    def look_up_many(self, tickets: list[Ticket]) -> list[Outcome]:
+    def look_up_many(self, tickets: list[Ticket], *, fence: bool) -> list[Outcome]:
         """The written outcomes."""
+        self.fenced.append(fence)
         return [self.looked_up.pop(0) for _ in tickets]
 
     def ask(self, subjects: list[Subject], *, since: str) -> Answer:
