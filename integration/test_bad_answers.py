@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aifa_hpc.command import Command
+from aifa_hpc.errors import OutcomeUnknownError
 from aifa_hpc.testing.sshd import Sshd
 from integration.test_sessions import Person
 
@@ -116,14 +118,22 @@ def test_an_answer_that_is_cut_is_shown_and_changes_nothing(site: Site, program:
 
 
 def test_a_shell_that_answers_with_nonsense(tmp_path: Path, home: Path) -> None:
-    """Every command of the login is answered by a notice: it may have run, so nothing is taken for an answer."""
+    """Every command of the login is answered by a notice: it may have run, so nothing is taken for an answer.
+
+    The notice is shown, because it tells a person what is the matter.
+    """
     with Sshd.started(tmp_path / "sshd", "ForceCommand echo maintenance until Friday") as server:
         site = Site(home, server, tmp_path / "bin", settings="mfa = false")
         ran = site.submit()
         settled = site.person.aifa("jobs", "settle", "--json")
+        with site.person.transport() as transport, pytest.raises(OutcomeUnknownError, match="maintenance until Friday"):
+            transport.open(Command(argv=("cat",)))
         site.person.aifa("logout", "there")
     assert (4, "", [(None, "UNKNOWN")]) == (ran.code, ran.out, site.known()), ran.err
-    assert (4, "could not be asked" in json.loads(ran.err)["message"]) == (settled.code, True)
+    (row,) = settled.json
+    for said in (json.loads(ran.err)["message"], row["reason"]):
+        assert [] == [words for words in ("could not be asked", "maintenance until Friday") if words not in said], said
+    assert 4 == settled.code
 
 
 def test_a_session_that_died_is_said_so_and_forgets_nothing(tmp_path: Path, home: Path) -> None:

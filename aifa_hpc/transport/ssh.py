@@ -121,7 +121,9 @@ class SSHTransport(Transport):
         if done.exit_code is None:
             self.end_remote(envelope, err.pid or out.pid)
             raise OutcomeUnknownError(f"{name} did not answer within {command.timeout:g} s; it may have run.")
-        said = tail(err.content.decode("utf-8", "backslashreplace"))
+        # Before its begin there are only words of the login shell: a notice, or why it runs nothing.
+        shell = b"" if out.pid or err.pid else out.content + b"\n"
+        said = tail((shell + err.content).decode("utf-8", "backslashreplace"))
         raise OutcomeUnknownError(f"The connection ended before {name} did; it may have run{_after(said)}")
 
     def end_remote(self, envelope: Envelope, pid: int | None) -> None:
@@ -184,6 +186,7 @@ class EnvelopedChannel(Channel):
             raise OutcomeUnknownError(f"No sign of the command's start within {timeout:g} s; it may have run.")
         said = self._inner.stderr_tail()
         self._transport.explain_no_start(said)
+        said = tail(f"{seen.decode('utf-8', 'backslashreplace')}\n{said}")
         raise OutcomeUnknownError(f"The connection ended before the command's start was seen{_after(said)}")
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
