@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 from moto.server import ThreadedMotoServer
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import StaticTable
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DoubleType
 from sklearn.datasets import load_digits
@@ -67,6 +68,18 @@ for source in sys.argv[1:]:
         ).fetchone()
         found.append([rows.column_names, *map(int, sums)])
     print(json.dumps(found))
+"""
+# What four ranks read, one after the other, with nothing but the runtime.
+READER = """
+import json, sys
+from aifa_hpc.runtime import shards
+
+found = []
+for rank in range(4):
+    share = shards(sys.argv[1], seed=3, rank=rank, world=4)
+    with share.batches(columns=["number"], size=50) as batches:
+        found.append([n for batch in batches for n in batch["number"].to_pylist()])
+print(json.dumps([[len(one) for one in found], sorted(sum(found, []))]))
 """
 
 
@@ -199,6 +212,10 @@ def test_a_table_from_an_object_store_to_a_training(user: User, lab: Lab) -> Non
     old, new = judged(user, f"{place}/metadata/v1.metadata.json", place)
     assert [source, source] == old
     assert [ROWS - removed] * 2 == [found[1] for found in new]
+    counts, numbers = read_by_ranks(user, place)
+    assert max(counts) - min(counts) <= 1
+    left = StaticTable.from_metadata(changed, lab.table.io.properties).scan(selected_fields=("number",)).to_arrow()
+    assert sorted(left["number"].to_pylist()) == numbers
 
 
 def with_deletes(table: Table) -> tuple[str, int]:
@@ -237,6 +254,13 @@ def train(user: User, place: str) -> dict[str, Any]:
     assert 0 == ran.code, ran.err
     found: dict[str, Any] = json.loads(user.ssh(f"cat '{result}'"))
     return found
+
+
+def read_by_ranks(user: User, place: str) -> tuple[list[int], list[int]]:
+    """What a training's ranks read of the copy at the site: rows of each, and all numbers, sorted."""
+    said = user.ssh(f"PYTHONPATH='{user.folder}/job/{RUNTIME}' python3 - '{place}'", stdin=READER)
+    counts, numbers = json.loads(said)
+    return counts, numbers
 
 
 def judged(user: User, *places: str) -> list[list[list[Any]]]:

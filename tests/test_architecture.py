@@ -55,6 +55,7 @@ PURE = {
     "manifest",
     "privacy.gate",
     "runtime.shares",
+    "runtime.vectors",
     "sbatch.directives",
     "sbatch.environment",
     "sbatch.compare",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from aifa_hpc.errors import InputError
+from aifa_hpc.runtime.deletes import kept
 from aifa_hpc.runtime.folders import is_url
 from aifa_hpc.runtime.remote import open_remote
 from aifa_hpc.runtime.shares import between
@@ -45,6 +46,7 @@ class Batches:
         line: The rows, in their order.
         columns: Names; all by default.
         names: Of a table, its columns' names by the ids that its files have them under; else files' names count.
+        deleted: Of a table, which rows of its files are deleted; ``line`` does not count these.
         size: Rows of a batch; the last one may be shorter.
         ahead: Batches that are read before they are asked for. Memory holds these and one row group; of
             files behind a URL eight row groups.
@@ -58,6 +60,7 @@ class Batches:
         *,
         columns: Sequence[str] | None = None,
         names: Mapping[int, str] | None = None,
+        deleted: Mapping[str, bytes] | None = None,
         size: int = 1024,
         ahead: int = 2,
         start: int = 0,
@@ -70,6 +73,7 @@ class Batches:
         self._line = between(line, start, sum(map(len, line)))
         self._columns = None if columns is None else list(columns)
         self._names = names
+        self._deleted = deleted or {}
         self._size = size
         self._ready: queue.Queue[Any] = queue.Queue(ahead)
         self._stop = threading.Event()
@@ -177,9 +181,12 @@ class Batches:
             pool.shutdown(cancel_futures=True)
 
     def _group(self, file: Any, rows: Rows) -> Any:
-        """The wanted columns of a row group, under the names that they are wanted by."""
+        """The wanted columns of a row group, under the names that they are wanted by, without its deleted rows."""
         own = self._columns_of(file, rows.path)
         table = file.read_row_group(rows.group, columns=list(own.values())).select(list(own.values()))
+        if bits := self._deleted.get(rows.path):
+            first = sum(file.metadata.row_group(before).num_rows for before in range(rows.group))
+            table = table.filter(kept(bits, first, table.num_rows))
         return table.rename_columns(list(own))
 
     def _columns_of(self, file: Any, path: str) -> dict[str, str]:

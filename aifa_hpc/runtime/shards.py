@@ -11,12 +11,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.manifest import MANIFEST, read_manifest
 from aifa_hpc.runtime.batches import Batches, open_parquet
+from aifa_hpc.runtime.deletes import kept, require_rows
 from aifa_hpc.runtime.folders import folder_of
 from aifa_hpc.runtime.ranks import given_or_here
 from aifa_hpc.runtime.shares import RowGroup, cut, line_of, shuffled
@@ -45,6 +46,7 @@ class Share:
         world: Of how many.
         total: Rows of the data set.
         names: Of a table, its columns' names by their ids.
+        deleted: Of a table, which rows of its files are deleted, by path. Such rows are not counted anywhere else.
     """
 
     root: Root
@@ -55,6 +57,7 @@ class Share:
     world: int
     total: int
     names: dict[int, str] | None = None
+    deleted: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def first(self) -> int:
@@ -91,7 +94,16 @@ class Share:
             InputError: The state is of another share.
         """
         start = 0 if resume is None else self._start(resume)
-        return Batches(self.root, self.line, columns=columns, names=self.names, size=size, ahead=ahead, start=start)
+        return Batches(
+            self.root,
+            self.line,
+            columns=columns,
+            names=self.names,
+            deleted=self.deleted,
+            size=size,
+            ahead=ahead,
+            start=start,
+        )
 
     def state(self, batches: Batches) -> dict[str, int | None]:
         """Where its reader is, for a checkpoint; plain JSON."""
@@ -139,48 +151,57 @@ def shards(
             fsspec reads, such as ``s3://bucket/digits`` (keys as AWS's tools find them). With a manifest, also one
             that lies in the folder, only what it lists counts; without one, all ``*.parquet`` whose names, and whose
             folders' names, do not begin with ``.`` or ``_``. Of an Iceberg table, its folder or a ``.metadata.json``
-            in it, the data files of the present snapshot.
+            in it, the rows of the present snapshot.
         seed: Shuffles row groups; without one they come in the order of their paths.
         epoch: Another order for each.
         rank: By default that of this task.
         world: By default that of this job.
 
     Raises:
-        InputError: No such folder, no Parquet in it, a file cannot be read, or a table has deletes.
+        InputError: No such folder, no Parquet in it, a file cannot be read, or a table has equality
+            deletes.
         ParseError: The manifest is damaged.
         TransferError: A store cannot be read now.
     """
     rank, world = given_or_here(rank, world)
     files = _files(source)
-    groups = row_groups(files.root, files.paths)
+    groups = row_groups(files.root, files.paths, files.deleted)
     line = line_of(shuffled(groups, seed=seed, epoch=epoch))
+    own = cut(line, number=rank, of=world)
     return Share(
         root=files.root,
-        line=cut(line, number=rank, of=world),
+        line=own,
         seed=seed,
         epoch=epoch,
         rank=rank,
         world=world,
         total=sum(map(len, line)),
         names=files.names,
+        deleted={rows.path: files.deleted[rows.path] for rows in own if rows.path in files.deleted},
     )
 
 
-def row_groups(root: Root, paths: Iterable[str]) -> list[RowGroup]:
-    """The row groups of files, from their footers.
+def row_groups(root: Root, paths: Iterable[str], deleted: Mapping[str, bytes] | None = None) -> list[RowGroup]:
+    """The row groups of files, from their footers; their rows are those that are not deleted.
 
     Raises:
         InputError: A file cannot be read.
     """
 
     def read(path: str) -> list[RowGroup]:
+        bits = (deleted or {}).get(path)
         file = open_parquet(root, path)
         try:
-            found = file.metadata
-            return [
-                RowGroup(path=path, group=number, rows=found.row_group(number).num_rows)
-                for number in range(found.num_row_groups)
-            ]
+            whole = file.metadata
+            if bits is not None:
+                require_rows(f"{root}/{path}", bits, whole.num_rows)
+            found, first = [], 0
+            for number in range(whole.num_row_groups):
+                rows = whole.row_group(number).num_rows
+                left = rows if bits is None else kept(bits, first, rows).true_count
+                found.append(RowGroup(path=path, group=number, rows=left))
+                first += rows
+            return found
         finally:
             file.close()
 

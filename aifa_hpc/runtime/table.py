@@ -2,19 +2,21 @@
 
 For a relocated copy as for one that was copied as it was: locations are read as below the place that metadata names.
 Columns of files are found by their ids, because a file keeps the names that were right when it was written.
-Deletes are not applied here, and a table that has any is refused: without them deleted rows would be trained on.
+Rows that position deletes or deletion vectors delete are left out; a table with equality deletes is refused, because
+without these deleted rows would be trained on.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.manifest import safe_path
 from aifa_hpc.runtime.avro import read_records
+from aifa_hpc.runtime.deletes import DataFile, Deletes, deleted_rows
 
 if TYPE_CHECKING:
     from aifa_hpc.runtime.folders import Here, Root, There
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 HINT = "version-hint.text"
 METADATA = ".metadata.json"
 _GONE = 2  # status of an entry that says what a commit removed
-_APPLIED = "`aifa stage copy ... --mode pushdown` writes plain Parquet with deletes applied and one schema."
+_ADDED = 1  # status of one that says what the manifest's own commit added
+_EQUALITY = 2  # content of a file of deletes that names values and no positions
+_PLAIN = "`aifa stage copy ... --mode pushdown` writes plain Parquet with deletes applied and one schema."
 
 
 def metadata_of(folder: Here | There) -> str | None:
@@ -51,11 +55,13 @@ class Files:
         root: Its folder, or its URL.
         paths: Its files, relative to the root.
         names: Of a table, its columns' names by their ids.
+        deleted: Of a table, which rows are deleted, by path (see :mod:`aifa_hpc.runtime.deletes`).
     """
 
     root: Root
     paths: list[str]
     names: dict[int, str] | None = None
+    deleted: dict[str, bytes] = field(default_factory=dict)
 
 
 def table_files(folder: Here | There, path: str) -> Files:
@@ -66,8 +72,8 @@ def table_files(folder: Here | There, path: str) -> Files:
         path: Of its metadata, relative to that.
 
     Raises:
-        InputError: The table has no snapshot, has deletes, keeps files elsewhere or not as Parquet, or a file of its
-            metadata is missing or damaged.
+        InputError: The table has no snapshot, has equality deletes, keeps files elsewhere or not as Parquet, or a file
+            of its metadata or its deletes is missing or damaged.
     """
     metadata, data = f"{folder}/{path}", folder.read(path)
     try:
@@ -83,32 +89,77 @@ def table_files(folder: Here | There, path: str) -> Files:
         raise InputError(f"{metadata} is no metadata of an Iceberg table: {type(error).__name__}: {error}.") from error
     if snapshot is None or "manifest-list" not in snapshot:
         raise InputError(f"{metadata} has no snapshot that can be read: nothing was ever written to the table.")
-    found = []
-    for listed in _records(folder, place, snapshot["manifest-list"]):
-        for entry in _records(folder, place, listed["manifest_path"]):
-            file = entry["data_file"]
-            if entry["status"] == _GONE:
-                continue
-            if file.get("content"):
-                raise InputError(f"{metadata}: rows of the table are deleted by {file['file_path']}.", hint=_APPLIED)
-            if file["file_format"].upper() != "PARQUET":
-                raise InputError(f"{file['file_path']} is {file['file_format']}, and read here is Parquet.")
-            found.append(_below(place, file["file_path"]))
-    return Files(root=folder.root, paths=sorted(found), names=names)
+    files: dict[str, DataFile] = {}
+    deletes: list[Deletes] = []
+    try:
+        for listed in _records(folder, place, snapshot["manifest-list"]):
+            for entry in _records(folder, place, listed["manifest_path"]):
+                _add(files, deletes, place, listed, entry)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the manifests of {metadata} are none: {type(error).__name__}: {error}.") from error
+    deleted = deleted_rows(files, deletes, lambda path: _read(folder, path))
+    return Files(root=folder.root, paths=sorted(one.path for one in files.values()), names=names, deleted=deleted)
+
+
+def _add(
+    files: dict[str, DataFile], deletes: list[Deletes], place: str, listed: dict[str, Any], entry: dict[str, Any]
+) -> None:
+    """Adds what an entry of a manifest says."""
+    if entry["status"] == _GONE:
+        return
+    file, sequence = entry["data_file"], entry.get("sequence_number")
+    if sequence is None:  # it is that of the commit, which the manifest could not know when it was written
+        sequence = (listed.get("sequence_number") or 0) if entry["status"] == _ADDED else 0
+    if file.get("content"):
+        deletes.append(_deletes(place, file, sequence))
+    else:
+        path = _below(place, _parquet(file))
+        files[file["file_path"]] = DataFile(path=path, rows=file["record_count"], sequence=sequence)
+
+
+def _deletes(place: str, file: dict[str, Any], sequence: int) -> Deletes:
+    location = file["file_path"]
+    if file["content"] == _EQUALITY:
+        raise InputError(
+            f"rows of the table are deleted by their values, in {location}. What such equality deletes delete is known"
+            " when all older rows have been compared with them, which no rank can do for its own.",
+            hint="Let the engine that writes the table compact it (in Spark `CALL system.rewrite_data_files`), and copy"
+            " the snapshot after that.",
+        )
+    vector, data_file = None, file.get("referenced_data_file")
+    if file["file_format"].upper() == "PUFFIN":
+        first, size = file.get("content_offset"), file.get("content_size_in_bytes")
+        if data_file is None or first is None or size is None:
+            raise InputError(f"of the deletion vector in {location} it is not said where it is or of what.")
+        vector = (first, size)
+    else:
+        _parquet(file)
+    return Deletes(path=_below(place, location), sequence=sequence, data_file=data_file, vector=vector)
+
+
+def _parquet(file: dict[str, Any]) -> str:
+    location: str = file["file_path"]
+    if file["file_format"].upper() != "PARQUET":
+        raise InputError(f"{location} is {file['file_format']}, and read here is Parquet.", hint=_PLAIN)
+    return location
 
 
 def _records(folder: Here | There, place: str, location: str) -> list[Any]:
     path = _below(place, location)
+    return read_records(_read(folder, path), f"{folder}/{path}")
+
+
+def _read(folder: Here | There, path: str) -> bytes:
     data = folder.read(path)
     if data is None:
         raise InputError(
             f"{folder}/{path} cannot be read: No such file.",
             hint="`aifa stage verify` says what is missing or damaged, and can fetch it again.",
         )
-    return read_records(data, f"{folder}/{path}")
+    return data
 
 
 def _below(place: str, location: str) -> str:
     if not location.startswith(f"{place}/"):
-        raise InputError(f"{location} does not lie below {place}, the place of its table.", hint=_APPLIED)
+        raise InputError(f"{location} does not lie below {place}, the place of its table.", hint=_PLAIN)
     return safe_path(location[len(place) + 1 :])

@@ -17,7 +17,7 @@ from aifa_hpc.errors import InputError
 from aifa_hpc.runtime import shards
 from aifa_hpc.runtime.avro import read_records
 from tests.lakehouse.tables import catalog, local
-from tests.lakehouse.test_relocate import deleted, elsewhere, evolved, move, numbers, plain, vectors, version_1
+from tests.lakehouse.test_relocate import elsewhere, evolved, move, numbers, plain, version_1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,15 +94,6 @@ def test_only_the_present_snapshot(tmp_path: Path) -> None:
     table.overwrite(numbers(100, 20))
 
     assert list(range(100, 120)) == read(local(table.metadata_location))
-
-
-@pytest.mark.parametrize("make", [deleted, vectors])
-def test_deletes_are_not_overlooked(make: Callable[[Path], str], tmp_path: Path) -> None:
-    """A table with deleted rows is refused, with how to have them applied."""
-    move(make(tmp_path / "lab"), tmp_path / "copy")
-
-    with pytest.raises(InputError, match=r"rows of the table are deleted by .*-deletes\.\w+\. .*--mode pushdown"):
-        shards(tmp_path / "copy")
 
 
 def test_columns_that_changed(tmp_path: Path) -> None:
