@@ -1,26 +1,6 @@
 """Submit exactly once: many jobs in one command, and what became of them when the wire went silent.
 
-**The claim.** Each job has a folder, and in it the file ``receipt``. Whoever makes that file (``O_EXCL``, which exactly
-one caller can win on any file system) may call ``sbatch``, and writes its answer into it. A submission is therefore
-safe to send again under the same token: what has begun is not begun twice.
-
-**The fence.** When the wire goes silent, the receipt is made by whoever looks. If that wins, the submission never began
-and never will. If there is an id in it, that is the job. If it is empty, ``squeue`` and ``sacct`` are asked for the
-token in the job's name and comment, and only if all of them know nothing is the outcome left unknown.
-
-A script that was cut off on its way is never submitted: nothing is claimed before all of them have arrived whole. From
-then on the program on the site no longer needs the wire, and goes on to the end of its list.
-
-The tree on the cluster::
-
-    WORKDIR/jobs/TOKEN/         mode 0700
-        script.sbatch           what was submitted
-        receipt                 the claim; then what sbatch answered: the job id
-        refusal                 what it said instead, when it refused
-        doubt                   what it said instead, when it did not know itself
-        unsent                  nothing was submitted, and never will be
-        JOBID.out               standard output and error
-        exit                    the sentinel: JOBID RESTARTS CODE EPOCH
+How that is safe, and what lies on the site, is told in ``slurm.claims``.
 """
 
 from __future__ import annotations
@@ -31,158 +11,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aifa_hpc.command import Flow, shell
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, SiteError, SubmissionUnknownError, tail
-from aifa_hpc.slurm.shell import ASK, CLEAN
+from aifa_hpc.slurm.claims import LIST, LOOK, SUBMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_TELL = """
-tell() { printf 'aifa: job %s %s\\n' "$1" "$2"; }
-claim() { { set -C; printf '' > "./$1/receipt"; } 2> /dev/null; won=$?; set +C; return "$won"; }
-known() {
-  id=
-  if [ -e "./$2/unsent" ]; then
-    tell "$1" fenced
-  elif [ -e "./$2/refusal" ]; then
-    tell "$1" refused
-    sed "s/^/aifa: words $1 /" "./$2/refusal"
-  elif { IFS= read -r id < "./$2/receipt"; } 2> /dev/null && [ -n "$id" ]; then
-    tell "$1" "receipt $id"
-  else
-    tell "$1" begun
-    [ ! -e "./$2/doubt" ] || sed "s/^/aifa: words $1 /" "./$2/doubt"
-  fi
-}
-"""
-"""``claim TOKEN`` wins once; ``known NUMBER TOKEN`` tells what the folder of a token that was claimed says.
-
-``printf`` and not ``:``, because a failing redirection ends the shell with a special built-in (POSIX 2.8.1).
-"""
-
-_SUBMIT = (
-    CLEAN
-    + _TELL
-    + """
-trap '' HUP PIPE
-mask=$(umask)
-umask 077
-mkdir -p -- "$1" && cd -- "$1" && batch=$(mktemp -d ./.batch.XXXXXX) || exit 73
-trap 'rm -rf -- "$batch"' EXIT
-cat > "$batch/in" || exit 74
-if [ "$(wc -c < "$batch/in")" -ne "$2" ]; then
-  echo "aifa: cut"
-  exit 0
-fi
-scripts=$3 queue=$4
-set --
-while IFS=' ' read -r token lines && [ -n "$token" ]; do set -- "$@" "./$token"; done < "$batch/in"
-mkdir -p -- "$@" || exit 73
-LC_ALL=C awk -v mine="$batch/script." '
-  at_scripts == 0 && $0 == "" { at_scripts = 1; next }
-  at_scripts == 0 { token[++count] = $1; lines[count] = $2; next }
-  left == 0 {
-    if (at) { close(kept); close(used) }
-    at++; kept = "./" token[at] "/script.sbatch"; used = mine token[at]; left = lines[at]
-  }
-  { print > kept; print > used; left-- }
-' "$batch/in" || exit 74
-[ "$(cat -- "$batch"/script.* | wc -c)" -eq "$scripts" ] || exit 74
-number=0 full=
-for folder; do
-  token=${folder#./} number=$((number + 1))
-  if [ -n "$full" ] && [ ! -e "./$token/receipt" ]; then
-    tell "$number" full
-    continue
-  fi
-  if ! claim "$token"; then
-    known "$number" "$token"
-    continue
-  fi
-  out=$(umask "$mask"; exec sbatch --parsable --ignore-pbs < "$batch/script.$token" 2> "$batch/said")
-  code=$? id=
-  while IFS= read -r line; do
-    line=${line%%;*}
-    case $line in '' | *[!0-9]*) ;; *) id=$line ;; esac
-  done << END
-$out
-END
-  if [ "$code" -eq 0 ] && [ -n "$id" ]; then
-    printf '%s\\n' "$id" >> "./$token/receipt"
-    tell "$number" "receipt $id"
-  elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } ||
-    grep -E -q 'timed out|Zero Bytes|Unexpected message|reset by peer|(send|receive|shutdown) failure' \
-      "$batch/said"; then
-    tell "$number" "doubt $code"
-    { printf '%s\\n' "$out"; cat "$batch/said"; } | cut -c 1-500 | tee "./$token/doubt" |
-      sed "s/^/aifa: words $number /"
-  elif [ -n "$queue" ] && grep -E -q '(Max|Grp)Submit[A-Za-z]*Limit' "$batch/said"; then
-    rm -f -- "./$token/receipt"
-    full=1
-    tell "$number" full
-    sed "s/^/aifa: words $number /" "$batch/said"
-  else
-    cat "$batch/said" > "./$token/refusal"
-    tell "$number" "refused $code"
-    sed "s/^/aifa: words $number /" "$batch/said"
-  fi
-done
-"""
-)
-"""``$1`` folder of job folders, ``$2`` bytes of the standard input, ``$3`` bytes of all scripts, ``$4`` not empty: a
-job that meets a limit of submitted jobs gives its claim back, and nothing behind it is begun.
-
-Standard input: a line ``TOKEN LINES`` for each job, an empty line, and the scripts one after the other. sbatch reads
-copies that nobody else writes to, because the same token may be on its way twice.
-
-Only a refusal that came back counts as one: where sbatch was killed or lost the controller while it spoke with it (the
-words are those of Slurm's slurm_errno.c and of ECONNRESET), a job may exist. The user's own umask holds for sbatch,
-which hands it on to the job. ``#PBS`` lines are ignored because sbatch obeys them in any line of a script, also inside
-quotes. Programs are few on the way of a job: each costs a fifth of an sbatch.
-"""
-
-_LOOK = (
-    CLEAN
-    + ASK
-    + _TELL
-    + """
-umask 077
-mkdir -p -- "$1" && cd -- "$1" || exit 73
-fence=$2
-shift 2
-mkdir -p -- "$@" || exit 73
-number=0
-for folder; do
-  token=${folder#./} number=$((number + 1))
-  if [ -z "$fence" ] && [ ! -e "./$token/receipt" ]; then
-    tell "$number" free
-    continue
-  elif claim "$token"; then
-    : > "./$token/unsent"
-  fi
-  known "$number" "$token"
-done
-if IFS= read -r names; then
-  ask queue squeue --me --noheader --states=all --format='%i|%j|%k'
-  ask accounting sacct -X --noheader --parsable2 --starttime=now-2days --name="$names" --format=JobID,JobName
-fi
-"""
-)
-"""``$1`` folder of job folders, ``$2`` not empty: fence off what never began, then the folders; on the standard input
-the names of the jobs, with commas. The fence is marked, so that it is known when it is asked for again.
-
-Only the user's own jobs count: everybody can read names in the queue and give them to a job.
-"""
-
-_LIST = """
-[ -d "$1" ] || { echo "aifa: listed"; exit 0; }
-cd -- "$1" || exit 73
-for folder in */; do
-  id=
-  [ -s "./${folder}receipt" ] && IFS= read -r id < "./${folder}receipt"
-  [ -z "$id" ] || printf 'aifa: held %s %s\\n' "${folder%/}" "$id"
-done
-echo "aifa: listed"
-"""
 
 _LISTED = re.compile(r"^aifa: held (?P<token>\w+) (?P<id>\d+)\s*$", re.MULTILINE | re.ASCII)
 _JOB = re.compile(r"^aifa: job (?P<number>\d+) (?P<kind>[a-z]+) ?(?P<value>\d*)\s*$", re.MULTILINE | re.ASCII)
@@ -195,6 +27,7 @@ SCRIPT_FAILED = 74  # sysexits(3) EX_IOERR
 SUBMIT_TIMEOUT = 120.0  # sbatch itself waits up to MessageTimeout and retries a busy controller
 _SECONDS_A_JOB = 5.0  # a busy controller's sbatch; without load it takes milliseconds
 HAD_SAID = "; sbatch had said: "
+_NEVER = "half an hour after sbatch ended, neither queue nor accounting nor its folder shows a job: there is none"
 BATCH = 500
 """Jobs in one command: minutes of work for a busy controller, two megabytes of scripts."""
 
@@ -231,12 +64,14 @@ class Outcome:
         job_id: Slurm's id, when submitted.
         code: sbatch's exit code, when refused.
         words: What was said.
+        quiet: Of an unknown one: sbatch ended long ago, and no job has written to the folder.
     """
 
     kind: Kind
     job_id: str = ""
     code: int = 0
     words: str = ""
+    quiet: bool = False
 
 
 def submit(ticket: Ticket, script: str) -> Flow[str]:
@@ -281,7 +116,7 @@ def submit_many(tickets: Sequence[Ticket], scripts: Sequence[str], *, queue: boo
     data = f"{head}\n".encode() + body
     jobs = tickets[0].jobs
     words = (jobs, str(len(data)), str(len(body)), "queue" if queue else "")
-    completed = yield shell(_SUBMIT, *words, stdin=data, timeout=SUBMIT_TIMEOUT + _SECONDS_A_JOB * (len(tickets) - 1))
+    completed = yield shell(SUBMIT, *words, stdin=data, timeout=SUBMIT_TIMEOUT + _SECONDS_A_JOB * (len(tickets) - 1))
     if "aifa: cut" in completed.out:
         raise NotSentError("the scripts did not reach the site whole, so nothing was submitted.")
     if completed.exit_code == FOLDER_FAILED:
@@ -329,7 +164,7 @@ def look_up_many(tickets: Sequence[Ticket], *, fence: bool) -> Flow[list[Outcome
     """
     names = ",".join(ticket.name for ticket in tickets)
     words = (tickets[0].jobs, "fence" if fence else "", *(f"./{ticket.token}" for ticket in tickets))
-    command = shell(_LOOK, *words, stdin=f"{names}\n".encode(), idempotent=True)
+    command = shell(LOOK, *words, stdin=f"{names}\n".encode(), idempotent=True)
     try:
         completed = yield command
     except (OutcomeUnknownError, NotSentError) as error:
@@ -339,14 +174,20 @@ def look_up_many(tickets: Sequence[Ticket], *, fence: bool) -> Flow[list[Outcome
     for match in _FOUND.finditer(completed.out.replace("\r", "")):
         found |= {match["name"]: match["id"], match["comment"] or "": match["id"]}
     said = tail("\n".join((*_SAID.findall(completed.out), completed.err)))
+    asked = completed.out.count("aifa: end 0\n") == len(("queue", "accounting"))
     trace = "the site shows no trace of it yet" + (f" and says: {said}" if said else "")
     outcomes = []
     for number, ticket in enumerate(tickets):
         outcome = told.get(number)
         if outcome is None or outcome.kind == "unknown":
             job_id = found.get(f"aifa:{ticket.token}") or found.get(ticket.name)
-            unknown = _with_words(Outcome(kind="unknown", words=trace), "" if outcome is None else outcome.words)
-            outcome = Outcome(kind="submitted", job_id=job_id) if job_id else unknown
+            heard = "" if outcome is None else outcome.words
+            if job_id:
+                outcome = Outcome(kind="submitted", job_id=job_id)
+            elif outcome is not None and outcome.quiet and asked:
+                outcome = Outcome(kind="unsent", words=f"{_NEVER}{HAD_SAID}{tail(heard).strip()}")
+            else:
+                outcome = _with_words(Outcome(kind="unknown", words=trace), heard)
         outcomes.append(outcome)
     return outcomes
 
@@ -368,7 +209,7 @@ def _read(text: str) -> dict[int, Outcome]:
         elif kind in {"full", "fenced"}:
             found[number] = Outcome(kind="full" if kind == "full" else "unsent", words=said)
         else:
-            found[number] = Outcome(kind="unknown", words=said)
+            found[number] = Outcome(kind="unknown", words=said, quiet=kind == "quiet")
     return found
 
 
@@ -393,7 +234,7 @@ def list_receipts(jobs: str) -> Flow[dict[str, str]]:
     Raises:
         SiteError: It cannot be read.
     """
-    completed = yield shell(_LIST, jobs, timeout=120.0, idempotent=True)
+    completed = yield shell(LIST, jobs, timeout=120.0, idempotent=True)
     if completed.exit_code != 0 or "aifa: listed" not in completed.out:
         raise completed.refusal(f"the job folders in {jobs} cannot be listed")
     return {match["token"]: match["id"] for match in _LISTED.finditer(completed.out)}

@@ -163,7 +163,9 @@ class Poller:
         status = {
             "submitted": Status(state="PENDING"),
             "refused": Status(state=REFUSED, reason=f"sbatch refused the job: {outcome.words}"),
-            "unsent": Status(state=NOT_SENT, reason="it never reached the site, and is fenced off there"),
+            "unsent": Status(
+                state=NOT_SENT, reason=outcome.words or "it never reached the site, and is fenced off there"
+            ),
         }.get(outcome.kind, Status(state=UNKNOWN, reason=f"its answer was lost, and {outcome.words}"))
         _, had_said, words = row.status.reason.partition(HAD_SAID)
         if status.state == UNKNOWN and had_said and HAD_SAID not in status.reason:  # the site could not be asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -128,6 +129,33 @@ def test_the_words_of_a_doubtful_sbatch_are_kept(machine: Machine) -> None:
     with pytest.raises(SubmissionUnknownError, match="sbatch had said: strange\nsbatch: error: Unexpected") as later:
         drive(look_up(ticket(machine)), machine.run)
     assert 1 == str(first.value).count("strange") == str(later.value).count("strange")
+
+
+@pytest.mark.parametrize(
+    ("age", "written", "silent", "kind"),
+    [
+        ("1 hour ago", "", "", "unsent"),
+        ("10 minutes ago", "", "", "unknown"),
+        ("1 hour ago", "4711.out", "", "unknown"),
+        ("1 hour ago", "", "squeue", "unknown"),
+        ("1 hour ago", "", "sacct", "unknown"),
+    ],
+)
+def test_a_doubt_does_not_last_for_ever(machine: Machine, age: str, written: str, silent: str, kind: str) -> None:
+    """There is no job where queue and accounting answer long after sbatch ended, and none has written to its folder."""
+    machine.program("sbatch", "echo 'sbatch: error: Connection reset by peer' >&2; exit 1")
+    where = ticket(machine)
+    with pytest.raises(SubmissionUnknownError):
+        drive(submit(where, SCRIPT), machine.run)
+    doubt = Path(where.folder) / "doubt"
+    subprocess.run(["touch", "-d", age, doubt], check=True)
+    if written:
+        (doubt.parent / written).touch()
+    if silent:
+        machine.program(silent, "exit 1")
+    for _ in range(2):
+        (found,) = drive(look_up_many([where], fence=True), machine.run)
+        assert (kind, True) == (found.kind, found.words.endswith("reset by peer")), found
 
 
 def test_looking_during_a_submission_is_no_refusal(machine: Machine) -> None:

@@ -1,0 +1,187 @@
+"""What runs on a site to submit exactly once, and to tell afterwards what became of it: POSIX shell.
+
+**The claim.** Each job has a folder, and in it the file ``receipt``. Whoever makes that file (``O_EXCL``, which exactly
+one caller can win on any file system) may call ``sbatch``, and writes its answer into it. A submission is therefore
+safe to send again under the same token: what has begun is not begun twice.
+
+**The fence.** When the wire goes silent, the receipt is made by whoever looks. If that wins, the submission never began
+and never will. If there is an id in it, that is the job. If it is empty, ``squeue`` and ``sacct`` are asked for the
+token in the job's name and comment, and only if all of them know nothing is the outcome left unknown.
+
+**The silence.** Where sbatch itself has told that it lost the controller, the outcome is not unknown for ever: half an
+hour later the controller has the job in its queue, or accounting knows it, or it has written to its folder, or there is
+none. Nothing of that holds for an sbatch that nobody saw end.
+
+A script that was cut off on its way is never submitted: nothing is claimed before all of them have arrived whole. From
+then on the program on the site no longer needs the wire, and goes on to the end of its list.
+
+The tree on the cluster::
+
+    WORKDIR/jobs/TOKEN/         mode 0700
+        script.sbatch           what was submitted
+        receipt                 the claim; then what sbatch answered: the job id
+        refusal                 what it said instead, when it refused
+        doubt                   what it said instead, when it did not know itself
+        unsent                  nothing was submitted, and never will be
+        JOBID.out               standard output and error
+        exit                    the sentinel: JOBID RESTARTS CODE EPOCH
+"""
+
+from __future__ import annotations
+
+from aifa_hpc.slurm.shell import ASK, CLEAN
+
+_TELL = """
+tell() { printf 'aifa: job %s %s\\n' "$1" "$2"; }
+claim() { { set -C; printf '' > "./$1/receipt"; } 2> /dev/null; won=$?; set +C; return "$won"; }
+known() {
+  id=
+  if [ -e "./$2/unsent" ]; then
+    tell "$1" fenced
+  elif [ -e "./$2/refusal" ]; then
+    tell "$1" refused
+    sed "s/^/aifa: words $1 /" "./$2/refusal"
+  elif { IFS= read -r id < "./$2/receipt"; } 2> /dev/null && [ -n "$id" ]; then
+    tell "$1" "receipt $id"
+  elif [ -e "./$2/doubt" ]; then
+    case $(cd -- "./$2" && echo *)$(find "./$2/doubt" -mmin +30) in
+      "doubt receipt script.sbatch./$2/doubt") tell "$1" quiet ;;
+      *) tell "$1" begun ;;
+    esac
+    sed "s/^/aifa: words $1 /" "./$2/doubt"
+  else
+    tell "$1" begun
+  fi
+}
+"""
+"""``claim TOKEN`` wins once; ``known NUMBER TOKEN`` tells what the folder of a token that was claimed says.
+
+``quiet`` is one whose sbatch ended half an hour ago, not knowing what it did, and whose folder no job has written to.
+
+``printf`` and not ``:``, because a failing redirection ends the shell with a special built-in (POSIX 2.8.1).
+"""
+
+SUBMIT = (
+    CLEAN
+    + _TELL
+    + """
+trap '' HUP PIPE
+mask=$(umask)
+umask 077
+mkdir -p -- "$1" && cd -- "$1" && batch=$(mktemp -d ./.batch.XXXXXX) || exit 73
+trap 'rm -rf -- "$batch"' EXIT
+cat > "$batch/in" || exit 74
+if [ "$(wc -c < "$batch/in")" -ne "$2" ]; then
+  echo "aifa: cut"
+  exit 0
+fi
+scripts=$3 queue=$4
+set --
+while IFS=' ' read -r token lines && [ -n "$token" ]; do set -- "$@" "./$token"; done < "$batch/in"
+mkdir -p -- "$@" || exit 73
+LC_ALL=C awk -v mine="$batch/script." '
+  at_scripts == 0 && $0 == "" { at_scripts = 1; next }
+  at_scripts == 0 { token[++count] = $1; lines[count] = $2; next }
+  left == 0 {
+    if (at) { close(kept); close(used) }
+    at++; kept = "./" token[at] "/script.sbatch"; used = mine token[at]; left = lines[at]
+  }
+  { print > kept; print > used; left-- }
+' "$batch/in" || exit 74
+[ "$(cat -- "$batch"/script.* | wc -c)" -eq "$scripts" ] || exit 74
+number=0 full=
+for folder; do
+  token=${folder#./} number=$((number + 1))
+  if [ -n "$full" ] && [ ! -e "./$token/receipt" ]; then
+    tell "$number" full
+    continue
+  fi
+  if ! claim "$token"; then
+    known "$number" "$token"
+    continue
+  fi
+  out=$(umask "$mask"; exec sbatch --parsable --ignore-pbs < "$batch/script.$token" 2> "$batch/said")
+  code=$? id=
+  while IFS= read -r line; do
+    line=${line%%;*}
+    case $line in '' | *[!0-9]*) ;; *) id=$line ;; esac
+  done << END
+$out
+END
+  if [ "$code" -eq 0 ] && [ -n "$id" ]; then
+    printf '%s\\n' "$id" >> "./$token/receipt"
+    tell "$number" "receipt $id"
+  elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } ||
+    grep -E -q 'timed out|Zero Bytes|Unexpected message|reset by peer|(send|receive|shutdown) failure' \
+      "$batch/said"; then
+    tell "$number" "doubt $code"
+    { printf '%s\\n' "$out"; cat "$batch/said"; } | cut -c 1-500 | tee "./$token/doubt" |
+      sed "s/^/aifa: words $number /"
+  elif [ -n "$queue" ] && grep -E -q '(Max|Grp)Submit[A-Za-z]*Limit' "$batch/said"; then
+    rm -f -- "./$token/receipt"
+    full=1
+    tell "$number" full
+    sed "s/^/aifa: words $number /" "$batch/said"
+  else
+    cat "$batch/said" > "./$token/refusal"
+    tell "$number" "refused $code"
+    sed "s/^/aifa: words $number /" "$batch/said"
+  fi
+done
+"""
+)
+"""``$1`` folder of job folders, ``$2`` bytes of the standard input, ``$3`` bytes of all scripts, ``$4`` not empty: a
+job that meets a limit of submitted jobs gives its claim back, and nothing behind it is begun.
+
+Standard input: a line ``TOKEN LINES`` for each job, an empty line, and the scripts one after the other. sbatch reads
+copies that nobody else writes to, because the same token may be on its way twice.
+
+Only a refusal that came back counts as one: where sbatch was killed or lost the controller while it spoke with it (the
+words are those of Slurm's slurm_errno.c and of ECONNRESET), a job may exist. The user's own umask holds for sbatch,
+which hands it on to the job. ``#PBS`` lines are ignored because sbatch obeys them in any line of a script, also inside
+quotes. Programs are few on the way of a job: each costs a fifth of an sbatch.
+"""
+
+LOOK = (
+    CLEAN
+    + ASK
+    + _TELL
+    + """
+umask 077
+mkdir -p -- "$1" && cd -- "$1" || exit 73
+fence=$2
+shift 2
+mkdir -p -- "$@" || exit 73
+number=0
+for folder; do
+  token=${folder#./} number=$((number + 1))
+  if [ -z "$fence" ] && [ ! -e "./$token/receipt" ]; then
+    tell "$number" free
+    continue
+  elif claim "$token"; then
+    : > "./$token/unsent"
+  fi
+  known "$number" "$token"
+done
+if IFS= read -r names; then
+  ask queue squeue --me --noheader --states=all --format='%i|%j|%k'
+  ask accounting sacct -X --noheader --parsable2 --starttime=now-2days --name="$names" --format=JobID,JobName
+fi
+"""
+)
+"""``$1`` folder of job folders, ``$2`` not empty: fence off what never began, then the folders; on the standard input
+the names of the jobs, with commas. The fence is marked, so that it is known when it is asked for again.
+
+Only the user's own jobs count: everybody can read names in the queue and give them to a job.
+"""
+
+LIST = """
+[ -d "$1" ] || { echo "aifa: listed"; exit 0; }
+cd -- "$1" || exit 73
+for folder in */; do
+  id=
+  [ -s "./${folder}receipt" ] && IFS= read -r id < "./${folder}receipt"
+  [ -z "$id" ] || printf 'aifa: held %s %s\\n' "${folder%/}" "$id"
+done
+echo "aifa: listed"
+"""
