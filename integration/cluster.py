@@ -51,19 +51,23 @@ _NATIVE = {
 }
 # A browser and a terminal, for tests of what is looked at; clusters boot without them.
 _FACES = {"chromium": "chromium", "chromedriver": "chromium-driver", "tmux": "tmux"}
+# A database server, for tests of catalogs of tables; also without clusters.
+_CATALOGS = {"initdb": "postgresql"}
+_POSTGRES = "/usr/lib/postgresql"  # Debian keeps a server's programs in a folder for each version of it, below
 _ENGINE = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}
 
 __all__ = ["SITES", "Cluster", "Connection", "clusters_dir", "main", "missing"]
 
 
-def missing(ways: set[How], *, faces: bool = False) -> list[str]:
-    """Debian packages that this machine lacks for clusters in these places, and for tests of faces."""
-    wanted = _ALWAYS | (_FACES if faces else {})
+def missing(ways: set[How], *, tests: bool = False) -> list[str]:
+    """Debian packages that this machine lacks for clusters in these places, and for tests of faces and catalogs."""
+    wanted = _ALWAYS | (_FACES | _CATALOGS if tests else {})
     if "native" in ways:
         wanted |= _NATIVE
     if "container" in ways and find_engine() is None:
         wanted |= _ENGINE
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    servers = map(str, Path(_POSTGRES).glob("*/bin"))
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", *servers])
     return sorted({package for program, package in wanted.items() if shutil.which(program, path=path) is None})
 
 
@@ -71,14 +75,14 @@ def needs(ways: set[How], *, install: bool) -> int:
     """Says what is missing, and installs it where that can be done; 0 when nothing is missing any more."""
     if "native" in ways and os.geteuid() != 0:
         print("native clusters need root; without it use --how container")
-    packages = missing(ways, faces=True)
+    packages = missing(ways, tests=True)
     if not packages:
         print("nothing is missing")
         return 0
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if not install or os.geteuid() != 0 or shutil.which("apt-get") is None:
         print("missing; as root on Debian 12: " + " ".join(command))
-        return 1 if missing(ways) else 0  # the tests that use a browser or a terminal are skipped without
+        return 1 if missing(ways) else 0  # tests of a browser, a terminal or PostgreSQL are skipped without
     policy = Path("/usr/sbin/policy-rc.d")
     ours = not policy.exists()
     if ours:  # packages start their daemons when they are installed; the clusters start their own
@@ -91,7 +95,7 @@ def needs(ways: set[How], *, install: bool) -> int:
         if ours:
             policy.unlink()
     print("installed: " + " ".join(packages))
-    left = missing(ways, faces=True)
+    left = missing(ways, tests=True)
     if left:
         print("still missing: " + " ".join(left))
     return 1 if left else 0
