@@ -25,11 +25,13 @@ from aifa_hpc.testing.proxy import Proxy
 from aifa_hpc.testing.sshd import Sshd, free_port
 from aifa_hpc.testing.stores import Bucket, CephStore, ObjectStore, RcloneStore
 from aifa_hpc.transport.openssh import OpenSSHTransport
+from integration import disks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from aifa_hpc.staging.endpoints.base import Endpoint
+    from integration.disks import Quota
 
 LANES = 2
 ALIAS = "far"
@@ -169,6 +171,7 @@ class End:
         link: The way to it.
         restart: Kills its server and starts it again.
         mount: Where its file system is mounted.
+        quota: Uses up its quota for a while.
         names: What it can hold.
     """
 
@@ -178,22 +181,31 @@ class End:
     link: Proxy | None = None
     restart: Callable[[], None] | None = None
     mount: Path | None = None
+    quota: Quota | None = None
     names: tuple[str, ...] = HOSTILE_NAMES
 
 
 @contextlib.contextmanager
-def end(kind: str, servers: Servers, folder: Path) -> Iterator[End]:
-    """One side: ``local``, ``agent``, ``shell``, ``sftp``, ``rclone`` or ``ceph`` (object stores), ``url``."""
+def end(kind: str, servers: Servers, folder: Path, *, quota: bool = False) -> Iterator[End]:
+    """One side: ``local``, ``agent``, ``shell``, ``sftp``, ``rclone`` or ``ceph`` (object stores), ``url``.
+
+    A folder lies on a disk that can be made smaller, or on one with a quota; an object store has one if it can.
+    """
     if kind in STORES:
         with _bucket(kind, servers) as found:
             yield found
         return
-    with _small_disk(folder) as mount:
+    with contextlib.ExitStack() as stack:
+        mount, limited = None, None
+        if quota:
+            limited = stack.enter_context(disks.with_quota(folder))
+        else:
+            mount = stack.enter_context(disks.small(folder))
         root = folder / "data"
         root.mkdir()
         place = FolderPlace(root)
         made = End(place=place, open=functools.partial(LocalEndpoint, str(root)), wipe=lambda: _empty(root))
-        made.mount = mount
+        made.mount, made.quota = mount, limited
         if kind == "url":
             web, made.link = servers.web()
             (web.folder / folder.parent.name).symlink_to(root)
@@ -209,13 +221,14 @@ def end(kind: str, servers: Servers, folder: Path) -> Iterator[End]:
 
 
 @contextlib.contextmanager
-def pair(kinds: tuple[str, str], rounds: int, servers: Servers, folder: Path) -> Iterator[Pair]:
-    """A source and a destination of these kinds."""
+def pair(kinds: tuple[str, str], rounds: int, servers: Servers, folder: Path, *, quota: bool = False) -> Iterator[Pair]:
+    """A source and a destination of these kinds; the latter with a quota in place of a disk that can be full."""
     with contextlib.ExitStack() as stack:
         ends = []
         for kind, name in zip(kinds, ("source", "target"), strict=True):
             (folder / name).mkdir()
-            ends.append(stack.enter_context(end(kind, servers, folder / name)))
+            wanted = quota and name == "target"
+            ends.append(stack.enter_context(end(kind, servers, folder / name, quota=wanted)))
         source, target = ends
         (folder / "state").mkdir()
         # The destination's server is the one that holds what is not finished.
@@ -224,7 +237,7 @@ def pair(kinds: tuple[str, str], rounds: int, servers: Servers, folder: Path) ->
             folder=folder / "state", wipe=target.wipe, rounds=rounds, lanes=LANES,
             names=tuple(name for name in HOSTILE_NAMES if name in source.names and name in target.names),
             links=tuple(one.link for one in ends if one.link is not None),
-            restart=target.restart or source.restart, mount=target.mount,
+            restart=target.restart or source.restart, mount=target.mount, quota=target.quota,
         )  # fmt: skip
 
 
@@ -237,21 +250,9 @@ def _bucket(kind: str, servers: Servers) -> Iterator[End]:
     yield End(
         place=bucket, open=functools.partial(by_s3, f"http://127.0.0.1:{link.port}", bucket.name), wipe=bucket.empty,
         link=link, restart=lambda: _again(store), names=names,
+        quota=functools.partial(store.limited, bucket.name) if isinstance(store, CephStore) else None,
     )  # fmt: skip
     bucket.empty()
-
-
-@contextlib.contextmanager
-def _small_disk(folder: Path) -> Iterator[Path | None]:
-    """A file system of its own that can be made smaller, where this machine lets us have one."""
-    argv = ("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(folder))
-    if os.geteuid() != 0 or subprocess.run(argv, check=False, capture_output=True).returncode:
-        yield None
-        return
-    try:
-        yield folder
-    finally:
-        subprocess.run(("umount", str(folder)), check=True)
 
 
 def _empty(root: Path) -> None:

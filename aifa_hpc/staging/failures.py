@@ -10,6 +10,7 @@ from aifa_hpc.errors import TransferError
 _NEXT = {
     errno.ENOSPC: "Free some space there and run the same command again; what arrived is kept.",
     errno.EDQUOT: "The quota there is used up: delete something or ask for more, then run the same command again.",
+    errno.EIO: "Check the quota and the disk there, then run the same command again; what arrived is kept.",
     errno.EACCES: "Check the permissions and your membership in the project's group.",
     errno.EPERM: "Check the permissions and your membership in the project's group.",
     errno.EROFS: "The file system is read-only: choose another path.",

@@ -39,6 +39,7 @@ from aifa_hpc.testing.proxy import Cut
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from aifa_hpc.staging.endpoints.base import Endpoint
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 
 _TALK = 2**20
 """Bytes of a second login and of questions about what is there, beside the data."""
+
+_SPARE = 4 * 2**20
+"""Bytes of a copy that may need no room: holes, what is compressed or packed."""
 
 _PATIENCE_SECONDS = 10.0
 _NO_LINK = "neither place is reached through a proxy, so there is no link to cut or to lengthen"
@@ -174,20 +178,18 @@ class CopyChaos:
             pair.copy()
             assert (files, set()) == (pair.visible(), pair.unfinished())
 
-    def test_a_disk_that_is_full(self, pair: Pair, aifa_random: random.Random) -> None:
+    def test_a_disk_that_is_full(self, pair: Pair, aifa_random: random.Random, aifa_figures: Figures) -> None:
         """The error names the cause; with room again the rest is sent."""
         if pair.mount is None:
             pytest.skip("the pair names no tmpfs of the target's that could be made small (`mount`)")
-        files = pair.fill()
-        for _ in range(pair.rounds):
-            pair.forget()
-            room = aifa_random.randrange(2**20, _size(files) - 2**20)
-            with _resized(pair.mount, room), pytest.raises(AifaError, match="No space left") as caught:
-                pair.copy()
-            assert "Free some space" in caught.value.hint
-            _require_whole(pair, files)
-            pair.copy()
-            assert (files, set()) == (pair.visible(), pair.unfinished())
+        resized = functools.partial(_resized, pair.mount)
+        _run_out(pair, aifa_random, aifa_figures, resized, "No space left", "Free some space")
+
+    def test_a_quota_that_is_used_up(self, pair: Pair, aifa_random: random.Random, aifa_figures: Figures) -> None:
+        """The same of a quota, of a folder or of a bucket, on a disk with room; what was verified stays as it is."""
+        if pair.quota is None:
+            pytest.skip("the pair names no quota of the target's that could be used up (`quota`)")
+        _run_out(pair, aifa_random, aifa_figures, pair.quota, "[Qq]uota", "quota")
 
     def test_leave_that_is_withdrawn(self, pair: Pair, aifa_random: random.Random) -> None:
         """The folder takes no more names, amid a copy: told, and what arrived is kept."""
@@ -256,6 +258,31 @@ def _strike(pair: Pair, files: dict[str, bytes], chance: random.Random, act: Cal
     assert fault.done
     _require_whole(pair, files)
     return told
+
+
+def _run_out(  # noqa: PLR0917 - what, and what is to be said of it
+    pair: Pair,
+    chance: random.Random,
+    figures: Figures,
+    squeezed: Callable[[int], AbstractContextManager[None]],
+    cause: str,
+    step: str,
+) -> None:
+    """Copies that have too little room, and then enough."""
+    files = pair.fill()
+    total, worst = _size(files), 0
+    for _ in range(pair.rounds):
+        pair.forget()
+        room = chance.randrange(2**20, total - _SPARE)
+        with squeezed(room), pytest.raises(AifaError, match=cause) as caught:
+            pair.copy()
+        assert step in caught.value.hint
+        _require_whole(pair, files)
+        # What had no room could not be kept, and neither could the parts that were under way.
+        worst = max(worst, pair.copy().bytes_sent - (total - room))
+        assert (files, set()) == (pair.visible(), pair.unfinished())
+    figures(ran_out=pair.rounds, parts_twice=round(worst / pair.part, 2), lanes=pair.lanes)
+    assert worst <= pair.lanes * pair.part + _TALK
 
 
 def _left(pair: Pair) -> set[str]:

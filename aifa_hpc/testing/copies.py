@@ -22,6 +22,7 @@ from aifa_hpc.testing.feeds import some_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from aifa_hpc.staging.endpoints.base import Endpoint
@@ -52,6 +53,7 @@ class Pair:
         links: Proxies that the two places are reached through.
         restart: Kills the server of either place and starts it again.
         mount: Where the target's file system is mounted, a tmpfs that may be resized.
+        quota: Lets the target hold only so many bytes more, by a quota, as long as a block lasts.
     """
 
     source: Place
@@ -66,6 +68,7 @@ class Pair:
     links: tuple[Proxy, ...] = ()
     restart: Callable[[], None] | None = None
     mount: Path | None = None
+    quota: Callable[[int], AbstractContextManager[None]] | None = None
 
     def fill(self) -> dict[str, bytes]:
         """Makes the files: large ones of several parts, a hole, small ones with odd names, an empty one, a link."""

@@ -13,6 +13,7 @@ Both end with the block. The first needs the program ``rclone`` 1.65 or newer (P
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -170,6 +171,19 @@ class CephStore(ObjectStore):
         for name in ("client.admin", "osd.0", "mon.a"):
             self._kill(name)
 
+    @contextlib.contextmanager
+    def limited(self, bucket: str, room: int) -> Iterator[None]:
+        """A quota of a bucket, used up after so many bytes more, as long as the block lasts."""
+        shown = self._run("radosgw-admin", "bucket", "stats", "--bucket", bucket)
+        used = sum(one["size_actual"] for one in json.loads(shown)["usage"].values())
+        which = ("--quota-scope=bucket", "--bucket", bucket)
+        self._run("radosgw-admin", "quota", "set", *which, "--max-size", str(used + room))
+        self._run("radosgw-admin", "quota", "enable", *which)
+        try:
+            yield
+        finally:
+            self._run("radosgw-admin", "quota", "disable", *which)
+
     @property
     def _config(self) -> Path:
         return self.folder / "ceph.conf"
@@ -192,21 +206,27 @@ class CephStore(ObjectStore):
         self._run("ceph-osd", "-i", "0", "--mkfs")
         self._run("ceph-osd", "-i", "0")
 
-    def _run(self, program: str, *words: str, config: bool = True) -> None:
-        """Runs one of Ceph's programs; daemons go on by themselves and leave the number of their process."""
+    def _run(self, program: str, *words: str, config: bool = True) -> str:
+        """Runs one of Ceph's programs; daemons go on by themselves and leave the number of their process.
+
+        Returns:
+            What it printed.
+        """
         argv = (
             str(shutil.which(program, path=_PATH) or program),
             *(("-c", str(self._config)) if config else ()),
             *words,
         )
-        log = self.folder / f"{program}.out"
-        with log.open("ab") as out:
+        # Files, as daemons keep them open.
+        printed, log = self.folder / f"{program}.out", self.folder / f"{program}.err"
+        with printed.open("wb") as out, log.open("ab") as err:
             done = subprocess.run(
-                argv, check=False, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=_START_SECONDS
+                argv, check=False, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=_START_SECONDS
             )
         if done.returncode:
             said = log.read_text("utf-8", "replace")[-2000:]
             raise RuntimeError(f"{program} {words[0]} ended with {done.returncode}: {said}")
+        return printed.read_text("utf-8", "replace")
 
     def _kill(self, name: str) -> None:
         path = self.folder / "run" / f"{name}.pid"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import posixpath
 import stat
@@ -123,7 +124,7 @@ class SftpTools(Tools):
     def write(self, path: str, offset: int, length: int, views: Iterable[memoryview]) -> None:
         """Several requests ahead; a source that breaks leaves the range as far as it came."""
         del length
-        with self._talking(), self._sftp.open(_name(path), "r+b") as file:
+        with self._full(path), self._talking(), self._sftp.open(_name(path), "r+b") as file:
             file.set_pipelined(True)
             file.seek(offset)
             kept = b""
@@ -178,8 +179,32 @@ class SftpTools(Tools):
         except OSError as error:
             self.in_order = True
             if error.errno is None:  # SFTP has one code for all that is not "no such file" or "denied"
-                raise OSError(errno.EIO, f"the SFTP server said {str(error) or 'Failure'}") from error
+                what = f"the SFTP server said {str(error) or 'Failure'}, its word for a used-up quota, too"
+                raise OSError(errno.EIO, what) from error
             raise
+
+    @contextlib.contextmanager
+    def _full(self, path: str) -> Iterator[None]:
+        """Asks for the room there is when a write failed: a server has the same word for no room as for all else."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.EIO and self._room(path) < _REQUEST:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
+
+    def _room(self, path: str) -> float:
+        """Bytes that a user can still write there; of a server that cannot tell, as many as one likes."""
+        from paramiko.sftp import CMD_EXTENDED  # noqa: PLC0415 - slow to import, and seldom needed
+
+        try:
+            with self._talking():
+                _, answer = self._sftp._request(CMD_EXTENDED, "statvfs@openssh.com", _name(path))  # noqa: SLF001 - as below
+        except OSError:
+            return math.inf
+        # OpenSSH's PROTOCOL, section 4.4: f_bsize, f_frsize, f_blocks, f_bfree, f_bavail.
+        numbers = [answer.get_int64() for _ in range(5)]
+        return float(numbers[1] * numbers[4])
 
     def _stat(self, path: str) -> Any:
         try:
