@@ -41,7 +41,7 @@ QUIET_SECONDS = 60
 """A task that has not written for so long is taken for ended."""
 
 _PUT_SECONDS = 600.0
-_MODULES = ("staging/files.py", "staging/pulled.py", "staging/puller.py")
+_MODULES = ("staging/fetching.py", "staging/files.py", "staging/pulled.py", "staging/puller.py")
 _MAIN = "import sys\nfrom aifa_hpc.staging.puller import main\nsys.exit(main())\n"
 
 _PUT = """

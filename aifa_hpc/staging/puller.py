@@ -1,10 +1,10 @@
 # ruff: noqa: UP006, UP031, UP035, UP045, B904, B905 - Python 3.6 has no other way to say it
 # ruff: noqa: PTH104, PTH108, PTH118, PTH120, PTH123 - paths are bytes, which pathlib refuses
-# ruff: noqa: S310, SIM115 - URLs come from the user's own list; 3.6 has no lazy annotations
+# ruff: noqa: SIM115 - 3.6 has no lazy annotations
 """Fetches a list of files by URL into a folder of the machine it runs on: Python 3.6, the standard library.
 
-``staging.pull`` puts it on a site, with ``staging.files`` and ``staging.pulled``, and starts it on a login node or as a
-job, of which each task takes its share of the files. In its own folder, that only the user can enter::
+``staging.pull`` puts it on a site, with ``staging.files``, ``fetching`` and ``pulled``, and starts it on a login node or
+as a job, of which each task takes its share of the files. In its own folder, that only the user can enter::
 
     tasks.jsonl              a header, then a line for each file: its URL, size, and where it goes
     kept.jsonl               entries of the manifest that stay
@@ -25,9 +25,9 @@ import sys
 import threading
 import time
 import urllib.error
-import urllib.request
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple  # noqa: F401 - type comments
 
+from aifa_hpc.staging.fetching import Connection
 from aifa_hpc.staging.files import CHUNK, PART_SUFFIX, Files, Refused, Sums, raw, text, write_all
 from aifa_hpc.staging.pulled import entry, journals, manifest
 
@@ -84,6 +84,7 @@ class Puller:
         self._journal = open(self._name("journal"), "w", encoding="ascii", buffering=1)
         self._old = self._read_journals()
         self._lock = threading.Lock()
+        self._own = threading.local()
         self._stop = threading.Event()
         self.problem = ""
         self.counts = dict.fromkeys(("fetched", "resumed", "skipped", "files"), 0)
@@ -208,15 +209,17 @@ class Puller:
         headers = {"Range": "bytes=%d-%d" % (offset, offset + length - 1), "Accept-Encoding": "identity"}
         if task["etag"]:
             headers["If-Match"] = '"%s"' % task["etag"]
+        if not hasattr(self._own, "connection"):
+            self._own.connection = Connection(PATIENCE_SECONDS)
         try:
-            answer = urllib.request.urlopen(
-                urllib.request.Request(task["url"], headers=headers), timeout=PATIENCE_SECONDS
-            )
+            answer = self._own.connection.get(task["url"], headers)
         except urllib.error.HTTPError as error:
             raise _refusal(task["path"], error.code)
         except (OSError, http.client.HTTPException) as error:  # a URLError too
             raise Again(getattr(error, "reason", None) or error)
         with answer:
+            if answer.status >= 400:  # noqa: PLR2004 - HTTP's refusals
+                raise _refusal(task["path"], answer.status)
             self._require(work, span, answer)
             return self._take(work, span, answer)
 

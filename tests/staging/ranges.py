@@ -24,6 +24,8 @@ class Web:
         etag: What it says of it.
         status: Answers every question for the file with that, if it is not 0.
         asked: Where the ranges begin that it was asked for.
+        connections: How many were made.
+        rude: Ends each connection after an answer, without a word.
     """
 
     data: bytes
@@ -31,6 +33,8 @@ class Web:
     url: str = ""
     etag: str = '"one"'
     status: int = 0
+    connections: int = 0
+    rude: bool = False
     asked: list[int] = field(default_factory=list)
     free: threading.Event = field(default_factory=threading.Event)
 
@@ -50,6 +54,10 @@ def serve(data: bytes, gate: int) -> Iterator[Web]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            web.connections += 1
+            super().setup()
 
         def log_message(self, *words: Any) -> None:
             del words
@@ -76,6 +84,7 @@ def serve(data: bytes, gate: int) -> Iterator[Web]:
                 self.send_header(key, value)
             self.end_headers()
             self.wfile.write(body)
+            self.close_connection = self.close_connection or web.rude
 
     server = _Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
