@@ -141,7 +141,9 @@ class Victim:
         with self.connection(self.transport()) as connection:
             Poller(connection.cluster, connection.store, clock=clock).submitter.submit(job)
 
-    def follow(self, clock: Clock | None = None, *, until: tuple[str, ...] = (), hurry: float = 0.0) -> list[str]:
+    def follow(
+        self, clock: Clock | None = None, *, until: tuple[str, ...] = (), hurry: float = 0.0, patience: float = 120.0
+    ) -> list[str]:
         """Asks until all jobs are over, or in one of these states once the site was asked; their states.
 
         Args:
@@ -149,9 +151,10 @@ class Victim:
             until: States.
             hurry: Seconds that it is moved by with each look, five in a second: at the site's own pace (JUPITER: a
                 question a minute) one question that breaks would use up this one's patience.
+            patience: Seconds in which all must have happened.
         """
         clock = clock or Clock()
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + patience
         with self.connection(self.transport()) as connection:
             poller = Poller(connection.cluster, connection.store, clock=clock)
             while True:

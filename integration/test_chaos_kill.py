@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import os
 import sqlite3
@@ -19,6 +20,7 @@ from aifa_hpc.tracker.store import Store
 from aifa_hpc.transport.openssh import OpenSSHTransport
 from integration.chaos import Victim, make_victim
 from integration.conftest import SITES
+from integration.test_tracking import hurry, two_at_a_time
 
 if TYPE_CHECKING:
     import random
@@ -51,6 +53,25 @@ with connect(sys.argv[1]) as connection:
     print("ready", flush=True)
     while True:
         connection.poll()
+        time.sleep(0.05)
+"""
+FEED = """
+import datetime, sys, time
+from aifa_hpc.jobs.decode import read_job
+from aifa_hpc.testing.faults import Clock
+from aifa_hpc.tracker.connection import connect
+from aifa_hpc.tracker.poller import Poller
+site, minutes, *texts = sys.argv[1:]
+clock = Clock()
+clock.jump(datetime.timedelta(minutes=int(minutes)))
+with connect(site) as connection:
+    jobs = [read_job(text, "a job", site=()) for text in texts]
+    poller = Poller(connection.cluster, connection.store, clock=clock)
+    connection.cluster.prepare(jobs[0], "warm")
+    print("ready", flush=True)
+    poller.queue.put(jobs)
+    while True:
+        poller.poll()
         time.sleep(0.05)
 """
 REMEMBER = """
@@ -121,6 +142,46 @@ def test_a_submission_that_is_killed_left_one_job_or_none(
     )
     assert remembered == there
     assert set() == set(states.values()) - {"NOT_SENT"}
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("rounds", [pytest.param(5, id="sample"), pytest.param(60, marks=chaos, id="all")])
+def test_a_queue_whose_feeders_are_killed_goes_on(
+    victim: Victim, aifa_random: random.Random, aifa_figures: Figures, aifa_clock: Clock, rounds: int
+) -> None:
+    """Each process puts three jobs behind those of others, two at a time are taken, and each job is there once.
+
+    They are killed while they write down, submit, wait or top up; the next one goes on with what all before it left.
+    """
+    env = victim.user.env | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    hurry(victim.user)
+    with two_at_a_time(victim.user) as partition:
+        for number in range(rounds):
+            names = [f"{victim.run}-{number}.{one}" for one in range(3)]
+            paths = [victim.user.job("true", name=name, partition=partition, gpus_per_node=1) for name in names]
+            # Later than the one before by what makes it give up on what that one had under way.
+            words = (victim.user.site, str(5 * number), *(Path(path).read_text("utf-8") for path in paths))
+            argv, alone = (sys.executable, "-c", FEED, *words), bool(number % 2)
+            longest = aifa_random.choice((0.5, 3))  # it submits within the first half second
+            assert None is kill_after(
+                argv, aifa_random.uniform(0, longest), env=env, ready=b"ready", children=not alone
+            ), f"feeder {number} ended by itself"
+        left = collections.Counter(row.status.state for row in victim.rows())
+        aifa_clock.jump(datetime.timedelta(minutes=5 * rounds))
+        states = victim.follow(aifa_clock, patience=120 + 15 * rounds)
+    rows, there = victim.rows(), victim.count()
+    aifa_figures(
+        feeders_killed=rounds,
+        jobs=len(rows),
+        left_by_the_last_killed=",".join(f"{count} {state}" for state, count in left.items()),
+        doubled=sum(len(found) > 1 for found in there.values()),
+        forgotten=len({row.name for row in rows} ^ there.keys()),
+        killed_before_they_were_written_down=3 * rounds - len(rows),
+    )
+    assert {row.name: [row.job_id] for row in rows} == there
+    assert ["COMPLETED"] * len(rows) == states
+    # All of a process's jobs were taken, or none.
+    assert {3} >= set(collections.Counter(row.name.rpartition(".")[0] for row in rows).values())
 
 
 @pytest.mark.cluster
