@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import secrets
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aifa_hpc.testing.faults import without
+from aifa_hpc.tracker.events import LOST_AFTER
 from aifa_hpc.tracker.store import Store
 from aifa_hpc.views.history import read_histories
 from integration.chaos import make_victim
@@ -237,6 +239,20 @@ def test_links_of_a_chain_are_runs_of_one_job(user: User) -> None:
     with contextlib.closing(Store(user.home / "state" / "jobs.sqlite3")) as store:
         (past,) = read_histories(store, None, datetime.datetime.now(datetime.UTC))
     assert [("link 1", "COMPLETED"), ("link 2", "COMPLETED")] == [(run.label, run.state) for run in past.runs]
+
+
+@on_all_sites
+def test_tasks_that_are_cancelled_while_they_wait_end_with_the_others(user: User) -> None:
+    """Slurm keeps nothing of them: that the others are all there were is known a minute later, not a quarter hour."""
+    hurry(user)
+    path = Path(user.job("sleep", "3"))
+    path.write_text(f"{path.read_text()}\n[array]\ncount = 5\nlimit = 1\n")
+    job = user.aifa("submit", str(path), "--site", user.site, "--json").json
+    reach(user, job["id"], "RUNNING")
+    user.ssh(f"scancel {job['id']}_[2,4]")
+    begin, told = time.monotonic(), reach(user, job["id"], "CANCELLED")
+    assert "3 COMPLETED, 2 cancelled before they began" == told["reason"]
+    assert time.monotonic() - begin < 0.5 * LOST_AFTER.total_seconds()
 
 
 @contextlib.contextmanager

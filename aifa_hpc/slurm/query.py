@@ -3,8 +3,9 @@
 squeue is asked about all of them, and only about the user's own jobs: the cheapest question that a controller knows.
 sacct is asked about those that squeue does not show alive, those that were just put back into the queue, and those that
 the caller wants to know more of: a database that serves a whole site is not asked about jobs that simply run. Exit
-records are read for the same ones. Each program's answer is a section of its own, so that one that fails does not hide
-the others; what a silent program did not say must not look like absence.
+records are read for the same ones. Of arrays that are gone it is also asked whether some task waits still: those that
+were cancelled while they waited are written down nowhere. Each program's answer is a section of its own, so that one
+that fails does not hide the others; what a silent program did not say must not look like absence.
 """
 
 from __future__ import annotations
@@ -45,7 +46,13 @@ done)
 printf '%s\\n' "$seen"
 rest=$(printf '%s\\n%s\\n' "$jobs" "$seen" | awk -F '|' -v ends="$ends" -v most="$most" '
   BEGIN { split(ends, list, "|"); for (number in list) end[list[number]] = 1 }
-  !answer && /^job / { split($0, word, " "); order[++count] = word[2]; more[word[2]] = word[3] == "more"; next }
+  !answer && /^job / {
+    split($0, word, " ")
+    id = order[++count] = word[2]
+    more[id] = word[3] == "more"
+    tasks[id] = word[5]
+    next
+  }
   /^aifa: section/ { answer = 1 }
   answer && $1 ~ /^[0-9]/ && NF > 2 {
     id = $1
@@ -58,14 +65,18 @@ rest=$(printf '%s\\n%s\\n' "$jobs" "$seen" | awk -F '|' -v ends="$ends" -v most=
       id = order[number]
       if (more[id] || !alive[id]) { printf "%s%s", (asked % most ? "," : asked ? "\\nask " : "ask "), id; asked++ }
       if (!alive[id]) gone = gone "gone " id "\\n"
+      if (!alive[id] && tasks[id] != "") arrays = arrays (arrays == "" ? "last " : ",") id
     }
-    printf "%s%s", (asked ? "\\n" : ""), gone
+    printf "%s%s%s\\n", (asked ? "\\n" : ""), gone, arrays
   }
 ')
 told=$(printf '%s\\n' "$rest" | while read -r what ids && [ "$what" = ask ]; do
   ask accounting sacct -X --duplicates --parsable2 --noheader --starttime="$since" --jobs="$ids" --format="$accounting"
 done)
 printf '%s\\n' "$told"
+arrays=$(printf '%s\\n' "$rest" | sed -n 's/^last //p')
+[ -z "$arrays" ] ||
+  ask last sacct -X --parsable2 --noheader --starttime="$since" --jobs="$arrays" --format=JobIDRaw,JobID
 case $told in *'aifa: end '[!0]*) silent=1 ;; *) silent=0 ;; esac
 printf '%s\\n%s\\n' "$rest" "$jobs" | awk -v silent="$silent" '
   function record(file, label,  line) {
@@ -104,6 +115,7 @@ _SECTION = re.compile(
 )
 _SAID = re.compile(r"^aifa: said ?(.*)$", re.MULTILINE)
 _RECORD = re.compile(r"^aifa: record (?P<id>\d+) (?P<task>-|\d+) (?P<line>[^\n]*)", re.MULTILINE | re.ASCII)
+_LAST = re.compile(r"^(?P<id>\d+)\|(?P=id)_\d+\s*$", re.MULTILINE | re.ASCII)
 _DONE = re.compile(r"^aifa: done (?P<queue>\d+) (?P<accounting>\d+)\s*$", re.MULTILINE | re.ASCII)
 
 QUERY_TIMEOUT = 120.0
@@ -161,7 +173,11 @@ def query(subjects: Sequence[Subject], *, since: str) -> Flow[Answer]:
     queue: dict[str, JobRecord] = {}
     same: set[str] = set()
     accounting: dict[str, JobRecord] = {}
+    closed: set[str] = set()
     for section in sections:
+        if section["name"] == "last":  # without it nothing is known, and nothing is lost
+            closed |= {match["id"] for match in _LAST.finditer(section["body"])}
+            continue
         said = "\n".join(_SAID.findall(section["body"])).strip()
         # squeue fails for a single id that has left the queue; its words say so, and that is an answer.
         gone = section["name"] == "queue" and "Invalid job id" in said
@@ -178,6 +194,7 @@ def query(subjects: Sequence[Subject], *, since: str) -> Flow[Answer]:
         accounting=None if "sacct" in errors else accounting,
         sentinels=_sentinels(text, subjects),
         errors=errors,
+        closed=frozenset(closed),
     )
 
 

@@ -85,6 +85,8 @@ class Answer:
         sentinels: Exit records by token, those of an array's tasks by ``TOKEN_INDEX``.
         errors: What the programs that did not answer said, by program name.
         same: Jobs of which the queue says what it said last time, time running on; not in ``queue``.
+        closed: Arrays that are gone from the queue and of which no task waits any more, as accounting has it: the last
+            task to leave the waiting ones keeps the array's own number (``JobIDRaw``).
     """
 
     queue: dict[str, JobRecord] | None
@@ -92,3 +94,4 @@ class Answer:
     sentinels: dict[str, Sentinel]
     errors: dict[str, str]
     same: frozenset[str] = frozenset()
+    closed: frozenset[str] = frozenset()

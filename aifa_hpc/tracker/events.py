@@ -11,6 +11,7 @@ They are slow, late or down at different times. The rules, first match wins:
 4. Nobody shows it alive: ``LAGGING``. The sentinel settles it after :data:`SETTLE`; without one it is ``LOST`` after
    :data:`LOST_AFTER` of continuous absence, which is an end that says so. An array of which accounting knows the ends
    of some tasks then ended as these did: the others were cancelled before they began, which Slurm writes down nowhere.
+   After :data:`SETTLE` already, where accounting shows that none waits any more.
 5. The queue did not answer: nothing is concluded from silence.
 """
 
@@ -119,7 +120,8 @@ def merge(previous: Status, answer: Answer, job: str, token: str, now: datetime.
         return Status(
             state=state, reason=reason, exit=ExitStatus(sentinel.code), nodes=previous.nodes, proof="sentinel"
         )
-    if absent >= LOST_AFTER:
+    proven = job in answer.closed and accounted is not None and accounted.at_least is not None
+    if absent >= (SETTLE if proven else LOST_AFTER):
         return _given_up(replace(previous, absent_since=absent_since), accounted, sentinel)
     return _lagging(previous, absent_since, "gone from the queue, not yet in accounting")
 

@@ -5,7 +5,8 @@ for a component. sacct may show ``31_[3-4%1]`` and ``31_3`` for a moment: what i
 also show ``31_[3-4]``, or ``31`` alone, as cancelled when that came to 4 only, and 3 begins a moment later: what squeue
 shows by itself is not believed to have ended together.
 
-A task that is cancelled while it waits vanishes from both (Slurm 22.05 and 24.11, as seen).
+A task that is cancelled while it waits vanishes from both (Slurm 22.05 and 24.11, as seen). That none waits any more is
+shown by the array's own number, which the last task to leave the waiting ones keeps.
 
 An array is alive while any of its tasks is, and over when every task is known to be; it then failed if any task did.
 """
@@ -72,7 +73,15 @@ def gather(answer: Answer, arrays: Iterable[Subject]) -> Answer:
         queue=None if answer.queue is None else _gather(answer.queue, expected, partial=False),
         accounting=None if answer.accounting is None else _gather(answer.accounting, expected, shown, partial=True),
         sentinels=answer.sentinels | _exits(answer.sentinels, arrays),
+        closed=frozenset(one.id for one in arrays if one.id in answer.closed and not _is_late(answer, one)),
     )
+
+
+def _is_late(answer: Answer, array: Subject) -> bool:
+    """Whether some task of an array has run, by its exit record, and accounting does not know it yet."""
+    token = array.folder.rpartition("/")[2]
+    ran = (index for index in read_indices(array.tasks) if f"{token}_{index}" in answer.sentinels)
+    return any(f"{array.id}_{index}" not in (answer.accounting or ()) for index in ran)
 
 
 def _exits(sentinels: Mapping[str, Sentinel], arrays: Iterable[Subject]) -> dict[str, Sentinel]:

@@ -75,7 +75,7 @@ def test_accounting_is_asked_about_what_the_queue_does_not_settle(machine: Machi
     log_calls(machine, queue)
     answer = drive(query([Subject(id="1"), Subject(id="2"), Subject(id="3")], since="now"), machine.run)
     assert ({}, {}) == (answer.accounting, answer.errors)
-    assert [asked] if asked else [] == [line.split("--jobs=")[1].split()[0] for line in machine.calls("sacct")]
+    assert ([asked] if asked else []) == [line.split("--jobs=")[1].split()[0] for line in machine.calls("sacct")]
 
 
 def test_accounting_is_asked_about_what_the_caller_wants_to_know(machine: Machine) -> None:
@@ -83,6 +83,22 @@ def test_accounting_is_asked_about_what_the_caller_wants_to_know(machine: Machin
     log_calls(machine, "1|RUNNING|None|n|t|0:01|a\\n2|RUNNING|None|n|t|0:01|a\\n")
     drive(query([Subject(id="1"), Subject(id="2", more=True)], since="now"), machine.run)
     assert ["2"] == [line.split("--jobs=")[1].split()[0] for line in machine.calls("sacct")]
+
+
+def test_it_is_asked_whether_tasks_of_arrays_that_are_gone_wait(machine: Machine) -> None:
+    """One has its own number in the place of a task that was the last to wait; others do not, and one is alive."""
+    log_calls(machine, "4_1|RUNNING|None|n|t|0:01|a\\n")
+    lines = "11|7_0\\n7|7_4\\n12|8_0\\n8|8_[1-4%%1]\\n13|9_0\\n9|9\\n2|2\\n"
+    machine.program(
+        "sacct", f'echo "$*" >> "$ROOT/sacct.log"; case $* in *--format=JobIDRaw,JobID) printf \'{lines}\' ;; esac'
+    )
+    subjects = [Subject(id=job, tasks="0-4", more=True) for job in ("4", "7", "8", "9")]
+    answer = drive(query([Subject(id="2"), *subjects], since="now"), machine.run)
+    assert ({"7"}, {}) == (answer.closed, answer.errors)
+    assert ["2,4,7,8,9", "7,8,9"] == [line.split("--jobs=")[1].split()[0] for line in machine.calls("sacct")]
+    machine.program("sacct", "case $* in *--format=JobIDRaw,JobID) exit 1 ;; esac")
+    answer = drive(query(subjects, since="now"), machine.run)
+    assert (set(), {}, {}) == (answer.closed, answer.errors, answer.accounting)
 
 
 @pytest.mark.parametrize("silent", ["squeue", "sacct"])

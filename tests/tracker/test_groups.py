@@ -16,7 +16,7 @@ from aifa_hpc.slurm.parse import parse_accounting, parse_queue
 from aifa_hpc.slurm.query import Subject
 from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord, Sentinel
 from aifa_hpc.slurm.states import is_terminal
-from aifa_hpc.tracker.events import LOST_AFTER, Status, merge
+from aifa_hpc.tracker.events import LOST_AFTER, SETTLE, Status, merge
 from aifa_hpc.tracker.groups import collapse, resolve, whole
 from aifa_hpc.tracker.store import Row
 from aifa_hpc.tracker.tasks import badness, gather
@@ -137,12 +137,23 @@ def test_many_records_are_one_status(
 def test_tasks_that_were_cancelled_while_they_waited(
     accounting: tuple[str, ...], expected: tuple[str, str, ExitStatus | None]
 ) -> None:
-    """Slurm forgets them; once nobody has shown them for long, the others tell how the array ended."""
+    """Slurm forgets them; once nobody has shown them for long, the others tell how the array ended.
+
+    For not so long, where accounting shows that no task waits any more; but for one that ran, as its exit record tells.
+    """
     told = gather(answer("", accounted(*accounting)), arrays("31", "0-2"))
     first = merge(Status(state="RUNNING"), told, "31", "t", NOW)
     found = merge(first, told, "31", "t", NOW + LOST_AFTER)
     assert "LAGGING" == first.state
     assert expected == (found.state, found.reason if accounting else "", found.exit)
+    for ran, proven in ((), bool(accounting)), (("t_1",), False):
+        sentinels = {task: Sentinel(id="39", restarts=0, code=0, at=5) for task in ran}
+        shown = replace(answer("", accounted(*accounting)), closed=frozenset({"31"}), sentinels=sentinels)
+        states = [
+            merge(first, gather(shown, arrays("31", "0-2")), "31", "t", NOW + after).state
+            for after in (SETTLE - datetime.timedelta(seconds=1), SETTLE)
+        ]
+        assert ["LAGGING", expected[0] if proven else "LAGGING"] == states
 
 
 def test_plain_jobs_are_left_alone() -> None:
