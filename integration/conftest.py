@@ -118,6 +118,13 @@ def until(look: Callable[[], T], seconds: float = 90) -> T:
     return found
 
 
+def begin_again(cluster: Cluster, job: str) -> None:
+    """Lets a job start that was put back, which Slurm makes wait for two minutes (the lifetime of its credential)."""
+    # Not before it is back: Slurm sets the time when it puts the job into the queue.
+    until(lambda: ["PENDING", "BeginTime"] == cluster.admin("squeue", "-h", "-j", job, "-o", "%T %r").split())
+    cluster.admin("scontrol", "update", f"jobid={job}", "starttime=now")
+
+
 def submit(user: User, site: str, *command: str, more: str = "", **resources: Any) -> dict[str, Any]:
     """Submits a job to one of the user's sites; ``more`` goes below the job file."""
     there = dataclasses.replace(user, machine=site.partition("-")[0])

@@ -17,7 +17,7 @@ from aifa_hpc.testing.faults import requeue, without
 from aifa_hpc.tracker.schedule import FIRST_SECONDS
 from aifa_hpc.transport.openssh import OpenSSHTransport
 from integration.chaos import Victim, make_victim
-from integration.conftest import SHAPES, SITES
+from integration.conftest import SHAPES, SITES, begin_again
 
 if TYPE_CHECKING:
     import random
@@ -69,11 +69,6 @@ def stubborn(victim: Victim, attempts: int) -> Job:
     return msgspec.structs.replace(victim.job(1, "sh", "-c", script), requeue=True)
 
 
-def release(cluster: Cluster, job: str) -> None:
-    """Lets a job start that was put back, which Slurm makes wait for two minutes."""
-    cluster.admin("scontrol", "update", f"jobid={job}", "starttime=now")
-
-
 def attempts(victim: Victim) -> list[str]:
     """The states in which the attempts of the only job ended, the last first known as the job's own."""
     (row,) = victim.rows()
@@ -96,7 +91,7 @@ def test_a_requeued_job_goes_on(victim: Victim, aifa_clock: Clock, aifa_figures:
         victim.follow(until=("RUNNING",))
         requeue(victim.cluster, job)
         victim.follow(until=("PENDING",))
-        release(victim.cluster, job)
+        begin_again(victim.cluster, job)
     states, ended = victim.follow(), attempts(victim)
     aifa_figures(requeues=times, attempts=",".join(ended), job=states[0])
     assert (["COMPLETED"], ["REQUEUED"] * times + ["COMPLETED"]) == (states, ended)
@@ -130,7 +125,7 @@ def test_a_preempted_job_goes_on(victim: Victim, aifa_clock: Clock, aifa_figures
         node = victim.user.ssh(f"squeue -h -j {job} -o %N").strip()
         urgent = victim.user.ssh(f"sbatch --parsable {where} -w {node} -o /dev/null --wrap true").strip()
         victim.follow(until=("PENDING",))
-        release(victim.cluster, job)
+        begin_again(victim.cluster, job)
         states, ended = victim.follow(), attempts(victim)
         deadline = time.monotonic() + 60
         while victim.user.ssh(f"squeue -h -t PD,R,CG -j {urgent} -o %i || true").strip():

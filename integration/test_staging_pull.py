@@ -17,8 +17,8 @@ from aifa_hpc.staging.ledger import Ledger
 from aifa_hpc.staging.pull import PIECE
 from aifa_hpc.testing.faults import requeue
 from aifa_hpc.testing.stores import CephStore, ObjectStore, RcloneStore
-from integration.cluster import Cluster
-from integration.conftest import User, make_user, until
+from integration.clusters.control import Cluster
+from integration.conftest import User, begin_again, make_user, until
 from integration.everywhere import on_all_sites
 from tests.readme import README
 from tests.staging.conftest import make_tree, tree
@@ -98,8 +98,7 @@ def test_a_job_that_is_killed_and_put_back_goes_on(clusters: None, tmp_path: Pat
         until(lambda: working(user, 2 * PIECE))
         cluster = Cluster("lumi")
         requeue(cluster, second["job"])
-        until(lambda: "PENDING" in user.ssh(f"squeue -h -j {second['job']} -o %T"))
-        cluster.admin("scontrol", "update", f"jobid={second['job']}", "starttime=now")
+        begin_again(cluster, second["job"])
         web.free.set()
         ended = user.aifa(*words, "--wait")
         assert 0 == ended.code, ended
