@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aifa_hpc.tracker.connection import Connection
     from aifa_hpc.tracker.events import Status
     from aifa_hpc.tracker.explanation import Explanation
-    from aifa_hpc.tracker.records import Row
+    from aifa_hpc.tracker.records import Attempt, Row
 
 
 class JobHandle:
@@ -66,6 +66,15 @@ class JobHandle:
     def status(self) -> Status:
         """Its status as last read; :meth:`refresh` reads the store, ``connection.poll()`` asks the site."""
         return self._row.status
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Its runs as the store has them: of each link of a chain or chunk of an array, those that were put back first.
+
+        A chain has one for each link, told apart by ``job_id``; one that waits or never began has no ``start``.
+        """
+        store = self.connection.store
+        return [attempt for row in store.parts(self.token) for attempt in store.attempts(row.token)]
 
     def refresh(self) -> Status:
         """Reads its status from the store."""

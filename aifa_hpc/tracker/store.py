@@ -281,7 +281,10 @@ class Store:
             )
 
     def attempts(self, token: str) -> list[Attempt]:
-        """The runs of a submission, the oldest first: those that went back into the queue, then the present one."""
+        """The runs of a submission, the oldest first: those that went back into the queue, then the present one.
+
+        ``JobHandle.attempts`` has those of all submissions of a job.
+        """
         row = self.get(token)
         past = self.past_attempts(token)
         if row.job_id is None:

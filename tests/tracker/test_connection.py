@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from aifa_hpc.cluster import Cluster
 from aifa_hpc.command import Completed
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, SiteError
+from aifa_hpc.jobs.features import Chain
 from aifa_hpc.sites.load import load_site
 from aifa_hpc.slurm.query import Subject
 from aifa_hpc.transport.base import Channel, Transport
 from aifa_hpc.transport.refusals import PersonNeededError
+from aifa_hpc.units import Walltime
 from tests.tracker.linked import Link, job
 
 if TYPE_CHECKING:
@@ -58,6 +61,21 @@ def test_waiting_gives_up_on_time_also_in_an_outage(connection: Connection, link
     link.failures = [NotSentError("refused")] * 1000
     with pytest.raises(TimeoutError):
         handle.wait(timeout=60, trouble=lambda text: None)
+
+
+def test_links_of_a_chain_are_attempts_of_one_job(connection: Connection) -> None:
+    """The first one's handle has the runs of all of them, in order."""
+    chain = replace(job("true"), chain=Chain(total=Walltime(120)))
+    handle = connection.submit(chain)
+    parts = connection.parts(handle.token)
+    assert (2, [(row.job_id, "PENDING") for row in parts]) == (
+        len(parts),
+        [(one.job_id, one.state) for one in handle.attempts],
+    )
+    assert handle.wait().ok
+    assert [(row.job_id, 1, "COMPLETED") for row in parts] == [
+        (one.job_id, one.number, one.state) for one in handle.attempts
+    ]
 
 
 class Garbled(Transport):
