@@ -3,8 +3,8 @@
 # ruff: noqa: SIM115 - 3.6 has no lazy annotations
 """Fetches a list of files by URL into a folder of the machine it runs on: Python 3.6, the standard library.
 
-``staging.pull`` puts it on a site, with ``staging.files``, ``fetching`` and ``pulled``, and starts it on a login node or
-as a job, of which each task takes its share of the files. In its own folder, that only the user can enter::
+``staging.pull`` puts it on a site, with ``staging.files``, ``fetching`` and ``pulled``, and starts it on a login node
+or as a job, of which each task takes its share of the files. In its own folder, that only the user can enter::
 
     tasks.jsonl              a header, then a line for each file: its URL, size, and where it goes
     kept.jsonl               entries of the manifest that stay

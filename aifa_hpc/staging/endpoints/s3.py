@@ -3,7 +3,9 @@
 An object appears by the completion of its upload, so there is no partial name to see. Parts are proven by MD5, the one
 check that AWS and every Ceph have in common: it goes with each part (``Content-MD5``), comes back as its ETag, and the
 ETag of the object is made of them. Keys end in the middle of long transfers and endpoints "succeed" without doing
-anything (LUMI user guide, storage/lumio), so nothing is believed that was not read back.
+anything (LUMI user guide, storage/lumio), so nothing is believed that was not read back. Newer checksums are not
+relied on: of a wrong ``x-amz-checksum-sha256``, CRC32 or CRC64NVME, Ceph 16 and rclone 1.75 take no notice, and rclone
+even tells it as the object's, so that being told one proves nothing; a wrong ``Content-MD5`` both refuse.
 
 Credentials are the AWS environment's own (variables, ``~/.aws``); none is ever an argument here.
 """
