@@ -19,7 +19,7 @@ from aifa_hpc.tracker.store import Store
 from aifa_hpc.views.history import read_histories
 from integration.chaos import make_victim
 from integration.clusters.control import Cluster
-from integration.conftest import SHAPES, SITES, User, make_user, reroute, until
+from integration.conftest import SHAPES, SITES, User, begin_again, make_user, reroute, until
 from integration.everywhere import on_all_sites
 
 if TYPE_CHECKING:
@@ -85,14 +85,6 @@ def attempts(user: User, token: str) -> list[Attempt]:
     """What is remembered of the runs of a job."""
     with contextlib.closing(Store(user.home / "state" / "jobs.sqlite3")) as store:
         return store.attempts(token)
-
-
-def begin_again(user: User, job: str) -> None:
-    """Lets a job start that was put back, which Slurm makes wait for two minutes."""
-    cluster = Cluster(user.machine)
-    # Not before it is back: Slurm sets the time when it puts the job into the queue.
-    until(lambda: ["PENDING", "BeginTime"] == cluster.admin("squeue", "-h", "-j", job, "-o", "%T %r").split())
-    cluster.admin("scontrol", "update", f"jobid={job}", "starttime=now")
 
 
 def stubborn(user: User, times: int, node: str = "") -> dict[str, Any]:
@@ -222,7 +214,7 @@ def test_a_node_that_fails_ends_an_attempt(user: User) -> None:
     finally:
         with contextlib.suppress(RuntimeError):  # it may have come back by itself
             cluster.admin("scontrol", "update", f"nodename={node}", "state=resume")
-    begin_again(user, job["id"])
+    begin_again(Cluster(user.machine), job["id"])
     reach(user, job["id"], "COMPLETED")
     found = attempts(user, job["token"])
     assert (["NODE_FAIL", "COMPLETED"], node) == ([one.state for one in found], found[0].nodes)
@@ -289,10 +281,10 @@ def test_a_job_that_a_prolog_refuses_is_said_to_go_round(user: User) -> None:
         job = stubborn(user, 0, node)
         until(refused)
         reach(user, job["id"], "PENDING")
-        begin_again(user, job["id"])
+        begin_again(Cluster(user.machine), job["id"])
         until(refused)
         going_round = until(lambda: one if "put back 2 times" in (one := shown(user, job["id"]))["reason"] else None)
-    begin_again(user, job["id"])
+    begin_again(Cluster(user.machine), job["id"])
     reach(user, job["id"], "COMPLETED")
     assert ("PENDING", True) == (going_round["state"], node in going_round["reason"]), going_round
     assert [1, 2, 3] == [one.number for one in attempts(user, job["token"])]
