@@ -165,7 +165,7 @@ for folder; do
 done
 if IFS= read -r names; then
   ask queue squeue --me --noheader --states=all --format='%i|%j|%k'
-  ask accounting sacct -X --noheader --parsable2 --starttime=now-2days --name="$names" --format=JobID,JobName
+  ask accounting sacct -X --noheader --parsable2 --starttime=now-30days --name="$names" --format=JobID,JobName
 fi
 """
 )

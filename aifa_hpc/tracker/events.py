@@ -102,7 +102,7 @@ def merge(previous: Status, answer: Answer, job: str, token: str, now: datetime.
         sentinel = None
     if queued is not None and not is_terminal(queued.state):
         return _from(queued, "squeue")
-    absent_since = previous.absent_since or now
+    absent_since = min(previous.absent_since or now, now)  # a clock may have been set back since
     absent = now - absent_since
     if accounted is not None and is_terminal(accounted.state):
         if accounted.state in _REQUEUED_FROM and absent < SETTLE:

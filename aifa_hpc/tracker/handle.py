@@ -153,7 +153,7 @@ class JobHandle:
         """Asks Slurm to cancel it, all parts of it; ``wait`` tells when that has happened. What waits here is gone.
 
         Raises:
-            InputError: It has no id, so there is nothing to cancel.
+            InputError: It has no id, so there is nothing to cancel, or some part of it has none.
             SiteError: Slurm refused.
         """
         if not self._task and self.connection.forget(self.token):
@@ -165,9 +165,16 @@ class JobHandle:
             self.connection.cluster.cancel(f"{known}_{self._task}")
             return
         # The last first: a link would begin as soon as the one before it is cancelled.
-        for row in reversed(self.connection.store.parts(self.token)):
+        parts = self.connection.store.parts(self.token)
+        for row in reversed(parts):
             if row.job_id is not None and (row.job_id == known or not row.status.over):
                 self.connection.cluster.cancel(row.job_id)
+        if left := sum(row.job_id is None and not row.status.over for row in parts):
+            raise InputError(
+                f"{left} of {len(parts)} parts of job {known} are being submitted and have no id yet; the others are"
+                " cancelled.",
+                hint="`aifa jobs` asks the site what became of them; then cancel it again.",
+            )
 
     @overload
     def logs(

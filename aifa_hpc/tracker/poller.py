@@ -84,7 +84,7 @@ class Poller:
         self.settle([row for row in self._store.unsettled(self._site) if self._is_left(row)])
         if subjects := self._asking.subjects():
             asked = self._clock()
-            answer = self._cluster.ask(subjects, since=window(pulse.oldest))
+            answer = self._cluster.ask(subjects, since=window(pulse.oldest, began))
             now = self._clock()
             with self._store.together():
                 self._asking.answered(now=now, seconds=max(0.0, (now - asked).total_seconds()))
@@ -136,7 +136,7 @@ class Poller:
     def _is_left(self, row: Row) -> bool:
         """Whether nobody is at a submission that never got an id."""
         return row.status.state == UNKNOWN or (
-            row.status.state == SUBMITTING and self._clock() - row.changed_at >= ORPHANED
+            row.status.state == SUBMITTING and abs(self._clock() - row.changed_at) >= ORPHANED
         )
 
     def settle(self, rows: list[Row]) -> list[Row]:

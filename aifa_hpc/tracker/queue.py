@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from aifa_hpc.tracker.submitter import Submitter
 
 ORPHANED = datetime.timedelta(seconds=2 * SUBMIT_TIMEOUT)
-"""Age at which what is being submitted was left behind by a process that died."""
+"""Age at which what is being submitted was left behind by a process that died; also an age that is still to come, by a
+clock that was set right since."""
 
 _SHARE = 4
 """Chunks of an array are a quarter of what fits, so that a site is topped up before all of it has ended."""
@@ -170,7 +171,7 @@ class Queue:
                 if batch and _ticket(row).jobs != _ticket(batch[0]).jobs:
                     break  # one command works in one folder
                 state = row.status.state
-                again = state == UNKNOWN or (state == SUBMITTING and now - row.changed_at >= ORPHANED)
+                again = state == UNKNOWN or (state == SUBMITTING and abs(now - row.changed_at) >= ORPHANED)
                 if again or (state == QUEUED and self._is_due(after) and room.take(row)):
                     batch.append(row)
                 if len(batch) == BATCH:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import datetime
 
 FIRST_SECONDS = 2.0
 """Delay before a young job is asked about again; short failures show within seconds."""
@@ -29,9 +32,9 @@ def outage_seconds(failures: int) -> float:
     return min(300.0, 2.5 * 2.0 ** min(failures, 10))
 
 
-def window(oldest: datetime.datetime) -> str:
+def window(oldest: datetime.datetime, now: datetime.datetime) -> str:
     """``sacct --starttime`` for jobs of which the oldest is so old; without one it forgets what ended before midnight.
 
-    A day earlier than that, because clocks and time zones differ.
+    A number of days by the site's clock, one or two more than needed: what ours shows may be wrong by years.
     """
-    return (oldest - datetime.timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"now-{max(0, (now - oldest).days) + 2}days"

@@ -64,7 +64,7 @@ def settle(rows: Sequence[Row], poller: Poller, cluster: Cluster, store: Store, 
     lost = [row for row in rows if row.job_id is not None and row.status.state == LOST]
     if lost:
         subjects = [Subject(str(row.job_id), row.folder, row.tasks, more=True) for row in lost]
-        answer = cluster.ask(subjects, since=window(min(row.created_at for row in lost)))
+        answer = cluster.ask(subjects, since=window(min(row.created_at for row in lost), now))
         answer = gather(answer, [subject for subject in subjects if subject.tasks])
         for row in lost:
             status = merge(Status(state="RUNNING"), answer, str(row.job_id), row.token, now)

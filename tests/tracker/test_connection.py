@@ -9,10 +9,12 @@ from msgspec.structs import replace
 
 from aifa_hpc.cluster import Cluster
 from aifa_hpc.command import Completed
-from aifa_hpc.errors import NotSentError, OutcomeUnknownError, SiteError
+from aifa_hpc.errors import InputError, NotSentError, OutcomeUnknownError, SiteError
 from aifa_hpc.jobs.features import Chain
 from aifa_hpc.sites.load import load_site
 from aifa_hpc.slurm.query import Subject
+from aifa_hpc.tracker.events import Status
+from aifa_hpc.tracker.poller import utc_now
 from aifa_hpc.transport.base import Channel, Transport
 from aifa_hpc.transport.refusals import PersonNeededError
 from aifa_hpc.units import Walltime
@@ -76,6 +78,19 @@ def test_links_of_a_chain_are_attempts_of_one_job(connection: Connection) -> Non
     assert [(row.job_id, 1, "COMPLETED") for row in parts] == [
         (one.job_id, one.number, one.state) for one in handle.attempts
     ]
+
+
+def test_a_part_that_is_being_submitted_is_not_said_to_be_cancelled(connection: Connection) -> None:
+    """Those with ids are cancelled, and the error says that more may begin."""
+    there = connection.submit(job("sleep 60"))
+    words = {"site": "local", "name": "job", "folder": "/jobs/x", "now": utc_now(), "tasks": "0-1"}
+    for token, job_id in (("first", there.id), ("second", None)):
+        connection.store.intend(token=token, part_of="first", **words)  # type: ignore[arg-type] # as they are named
+        if job_id:
+            connection.store.update(token, Status(state="PENDING"), now=utc_now(), job_id=job_id)
+    with pytest.raises(InputError, match="1 of 2 parts of job"):
+        connection.job("first").cancel()
+    assert "CANCELLED" == there.wait().state
 
 
 class Garbled(Transport):

@@ -91,6 +91,12 @@ def test_a_job_nobody_knows_is_lost_and_says_so() -> None:
     assert "neither" in status.reason
 
 
+def test_an_absence_that_began_in_the_future_begins_now() -> None:
+    """The clock was set right in between: the job is neither lost at once, nor followed until that day."""
+    status = after(answer(), absent=datetime.timedelta(days=-400))
+    assert (LAGGING, NOW) == (status.state, status.absent_since)
+
+
 def test_reappearing_clears_the_absence() -> None:
     """Only continuous absence counts."""
     assert after(answer("PENDING"), absent=LOST_AFTER).absent_since is None

@@ -148,6 +148,16 @@ def test_a_process_that_died_leaves_its_jobs_to_others(store: Store) -> None:
     assert {"PENDING": 2} == states(store.rows())
 
 
+def test_what_was_left_under_a_wrong_clock_is_taken_when_it_is_set_right(store: Store) -> None:
+    """Its time is still to come: nobody waits for a year until it is old."""
+    cluster, clock = WrittenCluster(failures=[SystemExit()]), Clock()
+    with pytest.raises(SystemExit):
+        poller(cluster, store, clock).queue.put([JOB])
+    clock.forward(-365 * 86400)
+    poller(cluster, store, clock).poll()
+    assert {"PENDING": 1} == states(store.rows())
+
+
 @pytest.mark.parametrize(
     ("failure", "state"), [(NotSentError("no route"), "NOT_SENT"), (SiteError("no folder"), "REFUSED")]
 )
