@@ -48,6 +48,9 @@ PART_SUFFIX = ".aifa-part"
 
 _VERSION = 2
 _DIGEST = re.compile(r"sha256(-8M)?:[0-9a-f]{64}", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=+-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.=+-]*)*", re.ASCII)
+"""Paths that need no closer look: no component can be empty or begin with a dot, and nothing can be a drive."""
+
 _DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|$)", re.ASCII)
 _HEADER_KEYS = {"aifa_manifest", "files", "bytes", "tree", "sets"}
 _SET_KEYS = {"source", "place", "tool", "level", "published"}
@@ -61,6 +64,8 @@ def safe_path(text: str) -> str:
         ParseError: It is empty or absolute, begins with a drive (``C:/``), holds a NUL, has a ``.``, ``..`` or empty
             component, or a ``..`` between backslashes.
     """
+    if _PLAIN.fullmatch(text):
+        return text
     reason = ""
     if not text:
         reason = "is empty"

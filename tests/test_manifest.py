@@ -111,6 +111,20 @@ def test_odd_names_are_names(path: str) -> None:
     assert path == safe_path(path)
 
 
+@given(st.text("aC0_./:-=", min_size=1, max_size=12))
+def test_plain_paths_are_held_to_the_same_rules(path: str) -> None:
+    """What needs no closer look has no empty component, none of dots alone, and no drive."""
+    try:
+        safe_path(path)
+    except ParseError:
+        legal = False
+    else:
+        legal = True
+    parts = path.split("/")
+    drive = path[:1].isalpha() and path[1:2] == ":" and (len(path) == 2 or path[2] == "/")
+    assert legal == (not any(part in ("", ".", "..") for part in parts) and not drive)
+
+
 def test_a_short_file_has_the_digest_that_sha256sum_prints() -> None:
     """Also an empty one."""
     hasher = BlockHasher()

@@ -15,8 +15,7 @@ from aifa_hpc.staging.crew import Crew, FileWork, Job, Stopped
 from aifa_hpc.staging.datasets import merge
 from aifa_hpc.staging.donors import Donors
 from aifa_hpc.staging.model import Found, Partial, Target, fingerprint, new_token, partial_path
-from aifa_hpc.staging.plan import Action, Plan, Verdict
-from aifa_hpc.staging.planning import published
+from aifa_hpc.staging.plan import Action, Plan, Verdict, is_as_made
 from aifa_hpc.staging.progress import Counting, Progress
 from aifa_hpc.staging.store import store_bytes
 
@@ -40,6 +39,7 @@ class Copying:
 
     Args:
         route: From where to where.
+        old: The manifest that an earlier copy left at the destination.
         ledger: What earlier runs knew.
         progress: Told of everything.
         done: Told how many bytes of the plan are done, with each change of that.
@@ -53,6 +53,7 @@ class Copying:
         self,
         route: Route,
         *,
+        old: Manifest | None,
         ledger: Ledger,
         progress: Progress,
         done: Callable[[int], None],
@@ -65,8 +66,8 @@ class Copying:
         self._source, self._destination = route.source, route.destination
         self._limits = geometry.stricter(route.source.limits, route.destination.limits)
         self._entries: dict[str, Entry] = {}
-        self._old = published(route.destination, route.manifest)
-        self._donors = Donors(self._old, reuse)
+        self._old = old
+        self._donors = Donors(old, reuse)
         self._limit = limit
         self._prints: set[str] = set()
         self._tokens: set[str] = set()
@@ -79,8 +80,7 @@ class Copying:
         Deletions come after everything was sent and proven: what is cut short before has deleted nothing.
         """
         self._progress.start(len(plan.actions), plan.bytes)
-        for action in plan.of(Verdict.SKIP):
-            self._skip(action)
+        self._skip(plan.of(Verdict.SKIP))
         for sending in self._in_order(plan.of(Verdict.SEND)):
             self._send(sending, lanes)
             self._destination.settle(sorted(_folders(action.path for action in sending)))
@@ -96,12 +96,26 @@ class Copying:
         for path in last:
             yield from ([action] for action in actions if action.file.path == path)
 
-    def _skip(self, action: Action) -> None:
-        assert action.there is not None, "skipped a file that is not there"
-        blocks = action.there_blocks or ()
-        self._ledger.note_content(self._destination.identity, action.path, action.there.pin, blocks)
-        self._note(action.path, action.there, blocks)
-        self._progress.skipped(action.file.size)
+    def _skip(self, actions: Sequence[Action]) -> None:
+        """Notes what is there already; of what was noted before nothing is made or written again: it may be much."""
+        place = self._destination.identity
+        noted = self._ledger.content(place) if actions else {}
+        listed = {entry.path: entry for entry in self._old.entries} if actions and self._old is not None else {}
+        for action in actions:
+            there, blocks = action.there, action.there_blocks or ()
+            assert there is not None, "skipped a file that is not there"
+            if noted.get(action.path) != (there.pin, blocks):
+                self._ledger.note_content(place, action.path, there.pin, blocks)
+            entry = listed.get(action.path)
+            if (
+                entry is not None
+                and is_as_made(there, entry)
+                and (entry.executable, entry.all_blocks) == (there.executable, blocks)
+            ):
+                self._entries[action.path] = entry
+            else:
+                self._note(action.path, there, blocks)
+            self._progress.skipped(action.file.size)
 
     def _send(self, actions: Sequence[Action], lanes: int | None) -> None:
         stranded = self._stranded(actions)

@@ -35,18 +35,24 @@ def merge(old: Manifest | None, entries: Iterable[Entry], data_set: DataSet, *, 
         numbers[number] = 0 if same else len(sets)
         sets += [] if same else [old.sets[number]]
     everything = [
-        *(replace(entry, set=0) for entry in entries),
-        *(replace(entry, set=numbers[entry.set]) for entry in kept),
+        *(_of_set(entry, 0) for entry in entries),
+        *(_of_set(entry, numbers[entry.set]) for entry in kept),
     ]
     made = make_manifest(everything, sets=sets)
     return old if old is not None and _same(old, made) else made
 
 
+def _of_set(entry: Entry, number: int) -> Entry:
+    """The entry in that set; it is checked again when it is made anew, so one that is in it already is left."""
+    return entry if entry.set == number else replace(entry, set=number)
+
+
 def _same(old: Manifest, new: Manifest) -> bool:
     """Whether two manifests differ in nothing but the time, the program's version and the order of sets."""
-
-    def told(found: Manifest) -> list[tuple[Entry, DataSet]]:
-        sets = [replace(one, published="", tool="") for one in found.sets]
-        return [(replace(entry, set=0), sets[entry.set]) for entry in found.entries]
-
-    return told(old) == told(new)
+    if len(old.entries) != len(new.entries):
+        return False
+    mine, other = ([replace(one, published="", tool="") for one in found.sets] for found in (old, new))
+    return all(
+        _of_set(one, 0) == _of_set(two, 0) and mine[one.set] == other[two.set]
+        for one, two in zip(old.entries, new.entries, strict=True)
+    )

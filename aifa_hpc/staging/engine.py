@@ -17,7 +17,7 @@ from aifa_hpc.errors import AifaError, InputError, NotSentError, TransferError, 
 from aifa_hpc.privacy.gate import Clearance
 from aifa_hpc.staging.carry import Copying
 from aifa_hpc.staging.ledger import Remembered
-from aifa_hpc.staging.planning import plan_copy, require_reality
+from aifa_hpc.staging.planning import plan_copy, published, require_reality
 from aifa_hpc.staging.progress import Progress, silent
 from aifa_hpc.staging.route import make_route
 
@@ -92,8 +92,15 @@ def make_plan(
     _require(clearance, destination)
     with _explained(source, destination):
         route = make_route(source, destination)
+        old = published(route.destination, route.manifest)
         return route, plan_copy(
-            route, ledger=ledger, progress=progress, recheck=recheck, delete=delete, reading=reading
+            route,
+            manifest=old,
+            ledger=ledger,
+            progress=progress,
+            recheck=recheck,
+            delete=delete,
+            reading=reading,
         )
 
 
@@ -151,10 +158,19 @@ def copy(
         route = make_route(source, destination)
         with ledger.hold(route.place), _remembered(route, ledger, now) as remember:
             route.expect(lanes)
+            old = published(route.destination, route.manifest)
             if plan is not None:
                 plan = require_reality(plan, route, ledger)
             else:
-                plan = plan_copy(route, ledger=ledger, progress=progress, recheck=recheck, delete=delete, repair=repair)
+                plan = plan_copy(
+                    route,
+                    manifest=old,
+                    ledger=ledger,
+                    progress=progress,
+                    recheck=recheck,
+                    delete=delete,
+                    repair=repair,
+                )
                 _require_all(repair or {}, plan, route)
             remember(files=len(plan.actions), bytes=plan.bytes)
             approve(plan)
@@ -168,6 +184,7 @@ def copy(
 
             work = Copying(
                 route,
+                old=old,
                 ledger=ledger,
                 progress=progress,
                 done=done,

@@ -40,6 +40,7 @@ _STAT_BATCH = 1000
 def plan_copy(
     route: Route,
     *,
+    manifest: Manifest | None,
     ledger: Ledger,
     progress: Progress,
     recheck: bool = False,
@@ -51,6 +52,7 @@ def plan_copy(
 
     Args:
         route: From where to where.
+        manifest: What an earlier copy published at the destination.
         ledger: What earlier runs knew.
         progress: Told of comparisons.
         recheck: Do not believe what ledger and manifest say of the destination.
@@ -72,7 +74,6 @@ def plan_copy(
         found.path: found
         for found in stat(destination, [names.get(file.path, file.path) for file in files if file.size >= 0])
     }
-    manifest = published(destination, route.manifest)
     here_known = known_here(files, ledger.content(source.identity))
     for file in files if repair is not None else ():
         # Not believed: what is sent must have these digests, or is not published.

@@ -77,7 +77,7 @@ class Site:
             archive = pull.pack(
                 route,
                 str(self.root),
-                plan_copy(route, ledger=ledger, progress=silent, reading=False),
+                plan_copy(route, manifest=None, ledger=ledger, progress=silent, reading=False),
                 there.read_bytes(route.manifest) or b"",
                 data_set=DataSet(
                     source=str(here), place=here.identity, tool="0", published="2026-11-24T08:00:00+00:00"

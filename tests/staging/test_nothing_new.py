@@ -1,0 +1,76 @@
+"""A copy that finds everything there asks and writes as little as it can."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aifa_hpc.manifest import MANIFEST, read_manifest
+from aifa_hpc.staging.endpoints.local import LocalEndpoint
+from aifa_hpc.staging.engine import copy
+from aifa_hpc.staging.ledger import Ledger
+from tests.staging.conftest import make_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aifa_hpc.privacy.gate import Clearance
+
+FILES = {"a": b"a", "b/c": b"cc", "d": b""}
+
+
+class _Read(LocalEndpoint):
+    """Keeps which small files were read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.read: list[str] = []
+
+    def read_bytes(self, path: str) -> bytes | None:
+        self.read.append(path)
+        return super().read_bytes(path)
+
+
+class _Noted(Ledger):
+    """Keeps the paths whose content was noted."""
+
+    noted: tuple[str, ...] = ()
+
+    def note_content(self, place: str, path: str, pin: str, blocks: tuple[bytes, ...]) -> None:
+        self.noted += (path,)
+        super().note_content(place, path, pin, blocks)
+
+
+def test_the_manifest_is_read_once(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """By planning and by the copy together; of one that lies there, and where there is none yet."""
+    make_tree(tmp_path / "src", FILES)
+    read = []
+    for _ in range(2):
+        far = _Read(tmp_path / "dst")
+        copy(LocalEndpoint(tmp_path / "src"), far, clearance=clearance, ledger=ledger)
+        read.append(far.read)
+    assert [[MANIFEST], [MANIFEST]] == read
+
+
+def test_what_the_ledger_knows_is_not_noted_again(tmp_path: Path, clearance: Clearance) -> None:
+    """A ledger that lost it learns it from the manifest."""
+    make_tree(tmp_path / "src", FILES)
+    ends = LocalEndpoint(tmp_path / "src"), LocalEndpoint(tmp_path / "dst")
+    noted = []
+    for name in ("one", "one", "other"):
+        with _Noted(tmp_path / name / "staging.sqlite") as ledger:
+            copy(*ends, clearance=clearance, ledger=ledger)
+            noted.append(sorted(set(ledger.noted)))
+    assert [sorted(FILES), [], sorted(FILES)] == noted
+
+
+def test_a_mode_that_was_changed_there_is_in_the_manifest(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """An entry is kept only for a file that is as it says."""
+    make_tree(tmp_path / "src", FILES)
+    ends = LocalEndpoint(tmp_path / "src"), LocalEndpoint(tmp_path / "dst")
+    found = []
+    for _ in range(2):
+        copy(*ends, clearance=clearance, ledger=ledger)
+        manifest = read_manifest((tmp_path / "dst" / MANIFEST).read_text())
+        found.append({entry.path: entry.executable for entry in manifest.entries})
+        (tmp_path / "dst/a").chmod(0o755)
+    assert [dict.fromkeys(FILES, False), dict.fromkeys(FILES, False) | {"a": True}] == found
