@@ -14,6 +14,8 @@ is served after the other; only "it is on the disk now" is answered late, by the
     CALL {"op": "scan"}                        ->  DATA* END {}                      (bodies are JSON lists of rows)
     CALL {"op": "write", ...} DATA* END {...}  ->  REPLY {}     once durable; ABORT instead of END takes it back
 
+DATA of files, either way, may be PACKED instead: see ``staging.packing``.
+
 A partial file is never created by a write, only by ``begin``: who was fenced off by a rename finds nothing to write to.
 """
 
@@ -26,10 +28,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple  # noqa: F401 - type comments
 
 from aifa_hpc.staging.files import CHUNK, Files, Refused, Sums, datasync, raw, text, write_all
+from aifa_hpc.staging.packing import BadPackError, Packing, unpack
 
 MAGIC = b"\0aifa-agent 1\n"
 FRAME = struct.Struct(">BIII")
-CALL, DATA, END, ABORT, REPLY, FAIL = 1, 2, 3, 4, 5, 6
+CALL, DATA, END, ABORT, REPLY, FAIL, PACKED = 1, 2, 3, 4, 5, 6, 7
 ROWS = 1000
 SYNCERS = 4
 
@@ -45,6 +48,7 @@ class Agent:
         self._unsynced = {}  # type: Dict[str, List[Tuple[int, int]]]
         self._syncing = set()  # type: Set[str]
         self._buffer = memoryview(bytearray(CHUNK))
+        self._packing = Packing()
 
     def serve(self) -> None:
         """Says hello and answers until the other side has nothing more to say."""
@@ -127,7 +131,7 @@ class Agent:
         sums = Sums()
         reading = self._files.read(raw(header["path"]), header["offset"], header["length"])
         for view in reading:
-            self._send(DATA, call, None, view)
+            self._data(call, view)
             sums.update(view)
         self._send(END, call, {"blocks": sums.finish()[0], "pin": reading.pin})
 
@@ -159,7 +163,7 @@ class Agent:
             if frame is None:
                 raise Refused("gone", "the sender is gone")
             kind, number, header, length = frame
-            if number != call or kind not in (DATA, END, ABORT):
+            if number != call or kind not in (DATA, PACKED, END, ABORT):
                 raise Refused("protocol", "a frame of another call arrived in between")
             if kind == ABORT:
                 raise Refused("aborted", "taken back by the sender")
@@ -168,9 +172,14 @@ class Agent:
                     raise Refused("damaged", "arrived with another SHA-256 than it was sent with")
                 return
             view = self._body(length)
+            if kind == PACKED:
+                try:
+                    view = memoryview(unpack(view, CHUNK))
+                except BadPackError as error:
+                    raise Refused("damaged", "arrived in another form than it was sent") from error
             write_all(fd, view, offset)
             sums.update(view)
-            offset += length
+            offset += len(view)
 
     def _publish(self, fd: int, header: Dict[str, Any]) -> Dict[str, Any]:
         partial, target = raw(header["partial"]), raw(header["path"])
@@ -246,6 +255,13 @@ class Agent:
             self._write(memoryview(FRAME.pack(kind, call, len(head), len(body)) + head))
             if len(body):
                 self._write(memoryview(body))
+
+    def _data(self, call: int, view: memoryview) -> None:
+        data = self._packing.pack(view)
+        body = view if data is None else memoryview(data)
+        with self._lock:
+            self._write(memoryview(FRAME.pack(DATA if data is None else PACKED, call, 0, len(body))))
+            self._packing.send(self._write, body)
 
     def _write(self, view: memoryview) -> None:
         while view:

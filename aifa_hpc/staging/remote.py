@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aifa_hpc.command import Command
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, ParseError, TransferError
 from aifa_hpc.staging.failures import refused, unable
+from aifa_hpc.staging.packing import BadPackError, Packing, unpack
 from aifa_hpc.staging.wire import PREFIX, Kind, Prefix, after_magic, decode_header, decode_prefix, encode
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from aifa_hpc.transport.base import Channel, Transport
 
-_MODULES = ("files", "agent")
+_MODULES = ("files", "packing", "agent")
 
 _BOOT = (
     "import sys,json,types;f=open(0,'rb',0,closefd=False)\n"
@@ -101,6 +102,8 @@ class Remote:
             ) from error
         self._pushed_back = b""
         self._held = bytearray()
+        self._packing = Packing()
+        self.unpacked = 0
         self.round_trip = math.inf
         self.root = root
         try:
@@ -118,6 +121,11 @@ class Remote:
         """From now on paths are relative to that folder."""
         self.call("root", path=root, root=root)
         self.root = root
+
+    @property
+    def saved(self) -> int:
+        """Bytes of files that did not have to pass, as they were packed."""
+        return self._packing.saved + self.unpacked
 
     def ask(self, op: str, **words: Any) -> int:
         """Sends a call and returns its number."""
@@ -166,7 +174,8 @@ class Remote:
                 return
             if prefix.body > len(buffer):
                 raise self._nonsense(f"a frame of {prefix.body} bytes")
-            yield self._exactly(buffer[: prefix.body])
+            body = self._exactly(buffer[: prefix.body])
+            yield body if prefix.kind is Kind.DATA else self._unpacked(body, len(buffer))
 
     def rows(self, op: str, *, path: str, doing: str, **words: Any) -> Iterator[Any]:
         """The rows that a call streams."""
@@ -187,13 +196,14 @@ class Remote:
         """Sends the data of a call; takes the call back when ``views`` raises."""
         try:
             for view in views:
-                prefix = encode(Kind.DATA, call, body=len(view))
                 if len(view) <= _SMALL:
-                    self._held += prefix
+                    self._held += encode(Kind.DATA, call, body=len(view))
                     self._held += view
                     continue
-                self._send_all(prefix)
-                self._channel.send(view)
+                packed = self._packing.pack(view)
+                body = view if packed is None else packed
+                self._send_all(encode(Kind.DATA if packed is None else Kind.PACKED, call, body=len(body)))
+                self._packing.send(self._channel.send, body)
         except OutcomeUnknownError:
             raise
         except BaseException:
@@ -241,6 +251,14 @@ class Remote:
         _, self.hello = self._frame()
         self.answer(call, path=self.root, doing="look at")
 
+    def _unpacked(self, body: memoryview, most: int) -> memoryview:
+        try:
+            plain = unpack(body, most)
+        except BadPackError as error:
+            raise self._nonsense(f"what cannot be unpacked ({error})") from error
+        self.unpacked += len(plain) - len(body)
+        return memoryview(plain)
+
     def _silent(self, heard: bytes) -> NoAgentError:
         said = self._channel.stderr_tail() or heard[-300:].decode("utf-8", "backslashreplace").strip()
         return NoAgentError(
@@ -255,7 +273,7 @@ class Remote:
             header = decode_header(self._exactly(memoryview(bytearray(prefix.header))))
         except ParseError as error:
             raise self._nonsense(error.message) from error
-        if prefix.kind is not Kind.DATA:
+        if prefix.kind not in (Kind.DATA, Kind.PACKED):
             self._waiting.discard(prefix.call)
         return prefix, header
 

@@ -32,6 +32,7 @@ class Kind(IntEnum):
     ABORT = 4
     REPLY = 5
     FAIL = 6
+    PACKED = 7
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -196,6 +196,11 @@ class SSHEndpoint(Endpoint):
         """A way for one thread."""
         return _SSHLane(self._pool, self._pool.take(self._root), self)
 
+    @property
+    def saved(self) -> int:
+        """Bytes of files that did not have to pass, as they were packed; of conversations that are over or idle."""
+        return self._pool.saved
+
     def close(self) -> None:
         """Ends the conversations."""
         self._pool.close()
@@ -232,7 +237,14 @@ class Conversations:
         self._control: Remote | None = None
         self._control_lock = threading.RLock()
         self._coming: deque[Future[Remote]] = deque()
+        self._saved = 0
         self._starters = ThreadPoolExecutor(_STARTERS, thread_name_prefix="aifa-agent")
+
+    @property
+    def saved(self) -> int:
+        """Bytes that those which are not at work did not have to carry, as they were packed."""
+        with self._lock:
+            return self._saved + sum(remote.saved for remote in self._idle)
 
     @property
     def round_trip(self) -> float:
@@ -287,6 +299,8 @@ class Conversations:
     def give(self, remote: Remote) -> None:
         """Takes one back; one that is in the middle of something is of no more use."""
         if not remote.in_order:
+            with self._lock:
+                self._saved += remote.saved
             remote.close()
             return
         with self._lock:
@@ -299,6 +313,7 @@ class Conversations:
         """Ends all that are idle."""
         with self._lock:
             idle, self._idle = self._idle, []
+            self._saved += sum(remote.saved for remote in idle)
             coming, self._coming = list(self._coming), deque()
         for future in coming:
             if not future.cancel():
