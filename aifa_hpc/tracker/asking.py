@@ -148,9 +148,10 @@ class Asking:
         found = self._db.select("SELECT level, at FROM budgets WHERE site = ? AND kind = ?", self._site, kind)
         if not found:
             return most
-        passed = (now - datetime.datetime.fromisoformat(found[0]["at"])).total_seconds()
-        # A clock set back must not give or take anything.
-        return min(most, float(found[0]["level"]) + max(0.0, passed) * per_second)
+        level, passed = found[0]["level"], (now - datetime.datetime.fromisoformat(found[0]["at"])).total_seconds()
+        if passed < 0:  # a clock set back must not give or take anything, nor stop what comes back until that day
+            self._keep(kind, level, now)
+        return min(most, float(level) + max(0.0, passed) * per_second)
 
     def _keep(self, kind: str, level: float, now: datetime.datetime) -> None:
         self._db.execute(

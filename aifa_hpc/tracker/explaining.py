@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import TYPE_CHECKING
 
 from aifa_hpc.slurm.inquiry import Told, ask_ended, ask_waiting
 from aifa_hpc.tracker.events import LAGGING, REFUSED
 from aifa_hpc.tracker.explain import explain, waits
 from aifa_hpc.tracker.failures import load_patterns
+from aifa_hpc.tracker.poller import utc_now
+from aifa_hpc.tracker.schedule import window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,5 @@ def _question(row: Row, cluster_name: str, task: str) -> Flow[Told] | None:
     if waits(row):
         return ask_waiting(job, partition=row.partition, account=row.account, budget=budget)
     if row.status.over or state == LAGGING:
-        since = row.created_at - datetime.timedelta(days=1)  # clocks and zones differ
-        return ask_ended(job, row.folder or row.log_file, since=since.strftime("%Y-%m-%dT%H:%M:%S"))
+        return ask_ended(job, row.folder or row.log_file, since=window(row.created_at, utc_now()))
     return None

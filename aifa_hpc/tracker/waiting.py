@@ -123,6 +123,9 @@ class Watcher:
             self._follow()
         except AifaError as error:
             self._fail(error)
+        except Exception as error:  # whoever waits must not wait for ever for a thread that is gone
+            logger.exception("jobs are not followed any more")
+            self._fail(AifaError(f"jobs are not followed any more: {type(error).__name__}: {error}"))
         finally:
             self._connection.leave_thread()
 

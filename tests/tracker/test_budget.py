@@ -164,6 +164,19 @@ def test_a_queue_that_always_changes_is_asked_at_the_sites_pace(tmp_path: Path) 
     assert ([True, False] * 30, 30 + 3599 // 30) == (asked[:60], sum(asked))
 
 
+def test_a_clock_that_was_ahead_silences_nobody(tmp_path: Path) -> None:
+    """All questions of a burst were asked by it; set right, they come back at the pace of the site."""
+    clock = Clock()
+    with closing(Store(tmp_path / "jobs.sqlite3")) as store:
+        asking = Asking(store, "lumi")
+        while asking.claim(now=clock.now, floor=0.0, pace=30.0):
+            pass
+        clock.forward(-365 * 86400)
+        first = asking.claim(now=clock.now, floor=0.0, pace=30.0)
+        clock.forward(30)
+        assert (False, True) == (first, asking.claim(now=clock.now, floor=0.0, pace=30.0))
+
+
 def test_login_nodes_share_one_budget() -> None:
     """The firewall before them is one."""
     nodes = [LocalTransport() for _ in range(2)]

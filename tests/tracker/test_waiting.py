@@ -12,7 +12,7 @@ import pytest
 
 from aifa_hpc.cluster import Cluster
 from aifa_hpc.embedded import EmbeddedTransport
-from aifa_hpc.errors import InputError, JobFailedError, NotSentError, OutcomeUnknownError
+from aifa_hpc.errors import AifaError, InputError, JobFailedError, NotSentError, OutcomeUnknownError
 from aifa_hpc.sites.load import load_site
 from aifa_hpc.tracker.connection import Connection
 from aifa_hpc.tracker.store import Store
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from aifa_hpc.tracker.events import Status
 
 PATIENCE = 60.0  # seconds; only failures take them
+
+
+def test_a_fault_of_our_own_leaves_nobody_waiting(connection: Connection, link: Link) -> None:
+    """What nobody foresaw ends the wait with its words, and does not hang it."""
+    handle = connection.submit(job("sleep 60"))
+    link.failures = [ZeroDivisionError("nobody foresaw it")]
+    with pytest.raises(AifaError, match="ZeroDivisionError: nobody foresaw it"):
+        wait_all([handle], timeout=PATIENCE)
+    handle.cancel()
 
 
 def test_await_gives_the_last_status_and_the_loop_goes_on(connection: Connection) -> None:
