@@ -120,6 +120,11 @@ class Asking:
                 "UPDATE asked SET answered = ?, took = ? WHERE site = ?", (now.isoformat(), seconds, self._site)
             )
 
+    def overtaken(self, *, asked: datetime.datetime, now: datetime.datetime) -> bool:
+        """Whether somebody was answered since a question was asked: they may know what is newer."""
+        (found,) = self._db.select("SELECT answered FROM asked WHERE site = ?", self._site)
+        return found["answered"] != "" and asked < datetime.datetime.fromisoformat(found["answered"]) <= now
+
     def saw(self, gists: Iterable[tuple[Row, str]]) -> None:
         """Remembers what the queue said of jobs."""
         with self._db.writing():

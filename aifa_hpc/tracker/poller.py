@@ -87,6 +87,8 @@ class Poller:
             answer = self._cluster.ask(subjects, since=window(pulse.oldest, began))
             now = self._clock()
             with self._store.together():
+                if self._asking.overtaken(asked=asked, now=now):
+                    return True  # an answer that took long: a job that began meanwhile would seem to have been put back
                 self._asking.answered(now=now, seconds=max(0.0, (now - asked).total_seconds()))
                 arrays = [subject for subject in subjects if subject.tasks]
                 answer = gather(answer, arrays)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from aifa_hpc.slurm.query import Subject
     from aifa_hpc.slurm.submission import Ticket
 
 
@@ -174,6 +175,30 @@ class CountingCluster(WrittenCluster):
         if len(self.prepared) > self.fails_at:
             raise self.outcome
         return str(100 + len(self.prepared))
+
+
+def test_an_answer_that_took_long_takes_nothing_back(store: Store) -> None:
+    """Another process asked later, was answered sooner, and knows that the job runs: it was not put back."""
+    waits, runs = (
+        JobRecord(id="123", state=state, start=start) for state, start in (("PENDING", ""), ("RUNNING", "T1"))
+    )
+
+    class Slow(WrittenCluster):
+        def ask(self, subjects: list[Subject], *, since: str) -> Answer:
+            clock.forward(30)
+            assert Poller(other, store, clock=clock).poll()  # type: ignore[arg-type] # same methods
+            clock.forward(30)
+            return super().ask(subjects, since=since)
+
+    cluster, other, clock = Slow(), WrittenCluster(), Clock()
+    cluster.answers, other.answers = (
+        [Answer(queue={"123": record}, accounting={}, sentinels={}, errors={})] for record in (waits, runs)
+    )
+    subject = Poller(cluster, store, clock=clock, token=lambda: "a")  # type: ignore[arg-type] # same methods
+    subject.submitter.submit(JOB)
+    clock.forward(60)
+    assert subject.poll()
+    assert ["RUNNING"] == [one.state for one in store.attempts("a")]
 
 
 def test_the_links_of_a_chain_are_submitted_in_order(store: Store) -> None:
