@@ -64,6 +64,10 @@ class News:
     anew: bool
 
 
+def _is_of(chunk: Chunk, source: Source) -> bool:
+    return chunk.path == source.path if source.exact else chunk.path.startswith(source.path)
+
+
 class LogReader:
     """Remembers how far each file was read.
 
@@ -108,7 +112,7 @@ class LogReader:
         self._turn += 1
         found = []
         for chunk in chunks:
-            path = next(source.path for source in sources if chunk.path.startswith(source.path))
+            path = max((source.path for source in sources if _is_of(chunk, source)), key=len)
             data, anew, whole = self._take(path, chunk)
             more = more or not whole
             if data:

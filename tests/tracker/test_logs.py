@@ -57,6 +57,18 @@ def test_each_byte_comes_once(tmp_path: Path) -> None:
     assert [[("7.out", line, False)] if line else [] for line in (b"1\n", b"", b"22\n", b"3" * 200, b"4\n")] == got
 
 
+def test_a_log_whose_name_begins_as_another_one_is_itself(tmp_path: Path) -> None:
+    """Each goes on where it was read to, under its own name."""
+    reader, paths = LogReader(Reads()), [tmp_path / "log", tmp_path / "log2"]
+    sources, got = [Source(path=str(path), exact=True) for path in paths], []
+    for line in (b"1\n", b"2\n"):
+        for path in paths:
+            with path.open("ab") as file:
+                file.write(path.name.encode() + line)
+        got.append([(one.source.rpartition("/")[2], one.data) for one in reader.more(sources)[0]])
+    assert [[("log", b"log" + line), ("log2", b"log2" + line)] for line in (b"1\n", b"2\n")] == got
+
+
 @pytest.mark.parametrize("before", [5, 500])
 @pytest.mark.parametrize("after", [0, 3, 499, 500, 5000])
 def test_a_cut_log_is_read_anew(tmp_path: Path, before: int, after: int) -> None:
