@@ -33,12 +33,13 @@ class Route:
     fresh: bool = False
 
     def expect(self, lanes: int | None) -> None:
-        """What sending needs may begin before it is known what is to be sent.
+        """What sending needs may begin before it is known what is to be sent: of what is there, it may be nothing.
 
         Args:
             lanes: Parallel streams, where they were asked for.
         """
         if not self.fresh:
+            self.destination.expect(1)  # which reads the manifest, while the source is listed
             return
         most = lanes or min(self.source.first, self.destination.first)
         if self.only and (file := self.source.stat([self.only])[0]) is not None:
