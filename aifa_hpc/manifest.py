@@ -35,6 +35,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import ParseError
@@ -246,7 +247,7 @@ class Manifest:
         """Sum of all sizes."""
         return sum(entry.size for entry in self.entries)
 
-    @property
+    @cached_property
     def tree(self) -> str:
         """One hash of all paths, sizes and contents; times and modes do not count."""
         return tree_of(self.entries)
@@ -319,10 +320,11 @@ def read_manifest(text: str) -> Manifest:
 
 
 def _set_record(manifest: Manifest, number: int) -> dict[str, Any]:
-    one, entries = manifest.sets[number], manifest.of(number)
+    one, alone = manifest.sets[number], len(manifest.sets) == 1
+    entries = manifest.entries if alone else manifest.of(number)
     record: dict[str, Any] = {key: getattr(one, key) for key in ("source", "place", "tool", "level", "published")}
     size = sum(entry.size for entry in entries)
-    return record | {"files": len(entries), "bytes": size, "tree": tree_of(entries)}
+    return record | {"files": len(entries), "bytes": size, "tree": manifest.tree if alone else tree_of(entries)}
 
 
 def _sets(records: Any) -> tuple[DataSet, ...]:
