@@ -57,10 +57,10 @@ def carry(sshd: Sshd, tmp_path: Path) -> Callable[[float | None, bytes, bool], t
             ends = (LocalEndpoint(str(here)), far)
             with far, Ledger(tmp_path / "ledger.sqlite") as ledger:
                 begin = functools.partial(copy, ledger=ledger, clearance=clear("open", outgoing=True), lanes=2)
-                begin(*(ends if up else ends[::-1]))
+                summary = begin(*(ends if up else ends[::-1]))
             transport.logout()
             assert data == ((there if up else here) / "data").read_bytes()
-            return link.passed("up" if up else "down"), far.saved
+            return link.passed("up" if up else "down"), summary.bytes_packed
 
     return copied
 

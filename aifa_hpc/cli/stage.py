@@ -232,6 +232,8 @@ def summary_line(summary: Summary) -> str:
     if summary.bytes_sent:
         rate = summary.bytes_sent / summary.seconds if summary.seconds else 0.0
         parts.append(f"sent {show_size(summary.bytes_sent)} at {show_size(rate)}/s")
+    if summary.bytes_packed:
+        parts.append(f"packed to {show_size(summary.bytes_sent - summary.bytes_packed)} on the way")
     if summary.bytes_repaired:
         parts.append(f"{show_size(summary.bytes_repaired)} of it repaired")
     resumed = summary.bytes_reused - summary.bytes_borrowed

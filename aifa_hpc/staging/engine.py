@@ -47,6 +47,7 @@ class Summary:
         bytes_reused: Bytes that did not: an interrupted run had sent them, or other files there held them.
         bytes_borrowed: Those of ``bytes_reused`` that other files there held.
         bytes_skipped: Bytes of files that were there already.
+        bytes_packed: Those of ``bytes_sent`` that did not have to pass a link, as data were packed on their way.
         bytes_repaired: Those of ``bytes_sent`` that took the place of damaged or missing ones.
         parts_resumed: Parts that an interrupted run had sent.
         files_removed: Files that were deleted.
@@ -65,6 +66,7 @@ class Summary:
     bytes_skipped: int
     parts_resumed: int
     bytes_borrowed: int = 0
+    bytes_packed: int = 0
     bytes_repaired: int = 0
     files_removed: int = 0
     spared: tuple[str, ...] = ()
@@ -153,7 +155,7 @@ def copy(
         TransferError: Something could not be read, sent or published; names the file, the place and the next step.
     """
     _require(clearance, destination)
-    begun = clock()
+    begun, saved = clock(), source.saved + destination.saved
     with _explained(source, destination):
         route = make_route(source, destination)
         with ledger.hold(route.place), _remembered(route, ledger, now) as remember:
@@ -204,6 +206,7 @@ def copy(
         bytes_skipped=counts.bytes_skipped,
         parts_resumed=counts.parts_resumed,
         bytes_borrowed=counts.bytes_borrowed,
+        bytes_packed=source.saved + destination.saved - saved,
         bytes_repaired=counts.bytes_sent if repair is not None else 0,
         files_removed=counts.files_removed,
         spared=plan.spared,

@@ -198,7 +198,7 @@ class SSHEndpoint(Endpoint):
 
     @property
     def saved(self) -> int:
-        """Bytes of files that did not have to pass, as they were packed; of conversations that are over or idle."""
+        """Bytes of files that did not have to pass, as they were packed; of lanes that were closed."""
         return self._pool.saved
 
     def close(self) -> None:
