@@ -11,6 +11,7 @@ from aifa_hpc.errors import InputError, SiteError
 from aifa_hpc.lakehouse.catalogs import load_table
 from aifa_hpc.lakehouse.names import read_time
 from aifa_hpc.lakehouse.relocate import read_metadata
+from aifa_hpc.lakehouse.scan import scan_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -157,17 +158,8 @@ class Pinned:
         )
 
     def _batches(self, scan: ArrowScan, task: FileScanTask) -> Iterator[pa.RecordBatch]:
-        from pyiceberg.io import pyarrow as reading  # noqa: PLC0415 - heavy, and only here
-
         with self.told(f"read {task.file.file_path}"):
-            # to_record_batches() gives a file's rows when all of them are in memory, which a large file's need not be.
-            # What it is made of is no promise of pyiceberg's: where it is gone, memory is what is lost.
-            stream = getattr(scan, "_record_batches_from_scan_tasks_and_deletes", None)
-            deletes = getattr(reading, "_read_all_delete_files", None)
-            if stream is None or deletes is None:
-                yield from scan.to_record_batches([task])
-            else:
-                yield from stream([task], deletes(self.table.io, [task]))
+            yield from scan_batches(scan, task)
 
     def _require(self, columns: Sequence[str]) -> None:
         """Refuses a column that is not in the snapshot."""

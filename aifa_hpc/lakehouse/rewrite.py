@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE_BYTES = 2**30
-GROUP_BYTES = 128 * 2**20
+GROUP_BYTES = 64 * 2**20
 
 _AHEAD = 4
 _SMALL = 32 * 2**20

@@ -1,12 +1,13 @@
 """Staging of Iceberg tables against copying their folders: side by side in one run, ours read back.
 
-    AIFA_BENCH_PEERS=... python -m integration.bench.table [--rows changed,columns,plan] [--rounds 3]
+    AIFA_BENCH_PEERS=... python -m integration.bench.table [--rows changed,columns,plan,memory] [--rounds 3]
 
 ``changed``: one file of a 1,000-file table was written anew since the last copy; ours takes the new snapshot, rsync and
 ``aws s3 sync`` look at the whole folder. Over SSH ours runs in this process over a connection that is open, as rsync's
 is; to S3 (moto's) it is the command, as ``aws`` is, and each finds the two changes since its own last run. ``columns``:
 3 of 60 columns of a table in S3, over a way there and back of 20 ms, against its whole files. ``plan``: how long
 ``aifa stage plan`` takes for a table of 100,000 files, with a filter and without, and the most memory that it had.
+``memory``: the most memory of a pushdown of half the rows of a large file, beside that of a plan, which reads no rows.
 """
 
 from __future__ import annotations
@@ -262,15 +263,38 @@ def plan_rows(folder: Path, rounds: int) -> Iterator[str]:
         yield f"plan of 100,000 files, {name:<22} {took:.1f} s, at most {peak:.0f} MiB of memory"
 
 
+def memory_rows(folder: Path, rounds: int) -> Iterator[str]:
+    """Half the rows of a file of some 512 MiB: of few columns, and of many."""
+    del rounds
+    for columns, rows in ((4, 16 * MIB), (120, MIB // 2)):
+        own = folder / f"{columns} columns"
+        own.mkdir()
+        random = np.random.default_rng(1)
+        data = pa.table({f"c{number}": random.random(rows) for number in range(columns)})
+        one_file = {"write.target-file-size-bytes": str(2**40)}
+        table = catalog(own, str(own)).create_table("d.large", schema=data.schema, properties=one_file)
+        table.append(data)
+        peaks = []
+        for words in (("plan", "-o", f"{own}/plan.json"), ("copy", "--mode", "pushdown", "--where", "c0 < 0.5")):
+            run((sys.executable, "-c", _MEASURED, f"{own}/peak", "stage", words[0], table.metadata_location,
+                 f"{own}/copy", "--class", "open", *words[1:]))  # fmt: skip
+            peaks.append(int((own / "peak").read_text()) / 1024)
+        yield (
+            f"pushdown of {data.nbytes / MIB:.0f} MiB, {columns:>3} columns   at most {peaks[1]:.0f} MiB of memory,"
+            f" {peaks[1] - peaks[0]:.0f} more than a plan"
+        )
+
+
 _MEASURED = """
-import resource, sys
+import sys
 from pathlib import Path
 from aifa_hpc.cli import main
 _, peak, *sys.argv[1:] = sys.argv
 try:
     main()
 finally:
-    Path(peak).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    # Not ru_maxrss: a program inherits that from the one that started it.
+    Path(peak).write_text(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 """
 
 
@@ -305,7 +329,7 @@ def many(folder: Path) -> str:
     return table.metadata_location
 
 
-ROWS = {"changed": changed_rows, "columns": columns_rows, "plan": plan_rows}
+ROWS = {"changed": changed_rows, "columns": columns_rows, "plan": plan_rows, "memory": memory_rows}
 
 
 def main() -> None:
