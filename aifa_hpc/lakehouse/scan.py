@@ -1,8 +1,9 @@
 """Rows of a table's data file, in memory that neither the file's size nor its row groups' size decides.
 
 pyiceberg knows schemas, filters and deletes, and has Arrow's dataset scanner read: that decodes whole row groups, many
-batches ahead, and keeps what it fetched of a file (some MiB remain for each column that is wanted). Here pyiceberg's own functions get another scanner, which reads the
-wanted columns some rows at a time. Nothing of pyiceberg is changed: copies of two functions find it under ``ds``.
+batches ahead, and keeps what it fetched of a file. Here pyiceberg's own functions get another scanner, which reads the
+wanted columns some rows at a time; some MiB remain for each column. Nothing of pyiceberg is changed: copies of two
+functions find the scanner under ``ds``.
 """
 
 from __future__ import annotations
