@@ -70,11 +70,12 @@ mask=$(umask)
 umask 077
 mkdir -p -- "$1" && cd -- "$1" && batch=$(mktemp -d ./.batch.XXXXXX) || exit 73
 trap 'rm -rf -- "$batch"' EXIT
-cat > "$batch/in" || exit 74
-if [ "$(wc -c < "$batch/in")" -ne "$2" ]; then
+cat > "$batch/in.gz" || exit 74
+if [ "$(wc -c < "$batch/in.gz")" -ne "$2" ]; then
   echo "aifa: cut"
   exit 0
 fi
+gzip -dc < "$batch/in.gz" > "$batch/in" || exit 74
 scripts=$3 queue=$4
 set --
 while IFS=' ' read -r token lines && [ -n "$token" ]; do set -- "$@" "./$token"; done < "$batch/in"
@@ -133,7 +134,8 @@ done
 """``$1`` folder of job folders, ``$2`` bytes of the standard input, ``$3`` bytes of all scripts, ``$4`` not empty: a
 job that meets a limit of submitted jobs gives its claim back, and nothing behind it is begun.
 
-Standard input: a line ``TOKEN LINES`` for each job, an empty line, and the scripts one after the other. sbatch reads
+Standard input, by gzip: a line ``TOKEN LINES`` for each job, an empty line, and the scripts one after the other. Plain,
+two hundred of them take a new connection to a far site five round trips more: TCP begins slowly. sbatch reads
 copies that nobody else writes to, because the same token may be on its way twice.
 
 Only a refusal that came back counts as one: where sbatch was killed or lost the controller while it spoke with it (the

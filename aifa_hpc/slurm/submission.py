@@ -5,6 +5,7 @@ How that is safe, and what lies on the site, is told in ``slurm.claims``.
 
 from __future__ import annotations
 
+import gzip
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -113,7 +114,7 @@ def submit_many(tickets: Sequence[Ticket], scripts: Sequence[str], *, queue: boo
     body = "".join(whole).encode()
     count = (script.count("\n") for script in whole)
     head = "".join(f"{ticket.token} {lines}\n" for ticket, lines in zip(tickets, count, strict=True))
-    data = f"{head}\n".encode() + body
+    data = gzip.compress(f"{head}\n".encode() + body, compresslevel=1, mtime=0)
     jobs = tickets[0].jobs
     words = (jobs, str(len(data)), str(len(body)), "queue" if queue else "")
     completed = yield shell(SUBMIT, *words, stdin=data, timeout=SUBMIT_TIMEOUT + _SECONDS_A_JOB * (len(tickets) - 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from aifa_hpc.command import drive
@@ -24,8 +26,8 @@ def test_submit_gives_the_id(out: str) -> None:
     """The receipt is found after a banner and with carriage returns; the script goes in on standard input."""
     run, seen = answers((0, out))
     assert drive(submit(TICKET, "#!/bin/bash\nécho"), run) == "4711"
-    assert ["t0k3n 2\n\n#!/bin/bash\nécho\n".encode()] == [command.stdin for command in seen]
-    assert seen[0].argv[-4:] == ("/scratch/jobs", "27", "18", "")
+    assert ["t0k3n 2\n\n#!/bin/bash\nécho\n".encode()] == [gzip.decompress(command.stdin) for command in seen]
+    assert seen[0].argv[-4:] == ("/scratch/jobs", str(len(seen[0].stdin)), "18", "")
     assert seen[0].idempotent is False
 
 
