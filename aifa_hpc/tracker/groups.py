@@ -52,6 +52,8 @@ def _chain(parts: Sequence[Row]) -> Status:
     ran = [row for row in parts if row.status.over and not _never_ran(row.status)]
     shown = next((row for row in alive if row.status.state not in _WAITS), alive[0]) if alive else (ran or parts)[-1]
     where = f"link {parts.index(shown) + 1} of {len(parts)}"
+    if missing := sum(row.status.state in {NOT_SENT, REFUSED} for row in parts):
+        where += f", {missing} not submitted"
     elapsed = [row.status.elapsed_seconds for row in parts if row.status.elapsed_seconds is not None]
     status = shown.status
     reason = f"{where}: {status.reason}" if status.reason else where

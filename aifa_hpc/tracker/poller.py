@@ -137,9 +137,11 @@ class Poller:
 
     def _is_left(self, row: Row) -> bool:
         """Whether nobody is at a submission that never got an id."""
-        return row.status.state == UNKNOWN or (
-            row.status.state == SUBMITTING and abs(self._clock() - row.changed_at) >= ORPHANED
-        )
+        if row.status.state != SUBMITTING:
+            return row.status.state == UNKNOWN
+        # The parts of a job are submitted one after the other.
+        latest = max(part.changed_at for part in self._store.parts(row.part_of or row.token))
+        return abs(self._clock() - latest) >= ORPHANED
 
     def settle(self, rows: list[Row]) -> list[Row]:
         """Finds out what became of submissions that never got an id, in one command for each folder of job folders.

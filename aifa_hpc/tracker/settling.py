@@ -44,13 +44,18 @@ def doubtful(rows: Sequence[Row], *, left_before: datetime.datetime | None = Non
 
     Args:
         rows: Of these.
-        left_before: Leave out what has been under way since then: somebody may be at it.
+        left_before: Leave out what has been under way since then, with the other parts of its job: somebody may be at
+            it.
     """
+    latest: dict[str, datetime.datetime] = {}
+    for row in rows:
+        job = row.part_of or row.token
+        latest[job] = max(row.changed_at, latest.get(job, row.changed_at))
     return [
         row
         for row in rows
         if row.status.state in {LOST, UNKNOWN}
-        or (row.status.state == SUBMITTING and (left_before is None or row.changed_at < left_before))
+        or (row.status.state == SUBMITTING and (left_before is None or latest[row.part_of or row.token] < left_before))
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,7 @@ from aifa_hpc.tracker.wanted import wanted
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aifa_hpc.cluster import Cluster
     from aifa_hpc.jobs.plan import Part
@@ -65,7 +66,7 @@ class Submitter:
         self._site = cluster.site.name
 
     def submit(self, job: Job) -> Row:
-        """Submits the parts of a job in order.
+        """Submits the parts of a job in order; all of them are written down before the first one is.
 
         Raises:
             InputError: The job is not legal there; nothing was sent or remembered.
@@ -76,20 +77,36 @@ class Submitter:
         job = self.resolved(job)
         parts = plan(job, self._cluster.site).parts
         tokens = [self._token() for _ in parts]
+        ticket, script = self._cluster.prepare(job, tokens[0], parts[0], tokens=tokens)
+        with self._store.together():  # of what is killed on the way, the rest is known to be missing
+            intended = [
+                self.intend(job, replace(ticket, token=token), part, tokens[0])
+                for part, token in zip(parts, tokens, strict=True)
+            ]
         rows: list[Row] = []
-        for part, token in zip(parts, tokens, strict=True):
-            after = () if part.after is None else (str(rows[part.after].job_id),)
-            try:
-                ticket, script = self._cluster.prepare(job, token, part, tokens=tokens, after=after)
-                row = self.intend(job, ticket, part, tokens[0])
+        begun = 0
+        try:
+            for row, part in zip(intended, parts, strict=True):
+                if rows:
+                    after = () if part.after is None else (str(rows[part.after].job_id),)
+                    ticket, script = self._cluster.prepare(job, row.token, part, tokens=tokens, after=after)
+                begun += 1
                 rows.append(self._submit(row, ticket, script))
-            except (AifaError, KeyboardInterrupt) as error:
-                if rows and isinstance(error, AifaError):
-                    ids = ", ".join(str(row.job_id) for row in rows)
-                    exist = f"Parts 1 to {len(rows)} of {len(parts)} exist: {ids}."
-                    error.hint = f"{error.hint} {exist} `aifa cancel {rows[0].job_id}` cancels them.".strip()
-                raise
+        except (AifaError, KeyboardInterrupt) as error:
+            self._give_up(intended[begun:])
+            if rows and isinstance(error, AifaError):
+                ids = ", ".join(str(row.job_id) for row in rows)
+                exist = f"Parts 1 to {len(rows)} of {len(parts)} exist: {ids}."
+                error.hint = f"{error.hint} {exist} `aifa cancel {rows[0].job_id}` cancels them.".strip()
+            raise
         return whole(rows)
+
+    def _give_up(self, rows: Sequence[Row]) -> None:
+        """Says of parts that were not begun that they never will be; unsaid, they are settled when they are old."""
+        status = Status(state=NOT_SENT, reason="a part before it was not submitted")
+        with contextlib.suppress(InputError), self._store.together():
+            for row in rows:
+                self._store.update(row.token, status, now=self._clock())
 
     def resolved(self, job: Job) -> Job:
         """The job with ids in the place of the tokens it waits for."""

@@ -209,7 +209,7 @@ def row(token: str, state: str, *, job_id: str | None = "1", **more: Any) -> Row
         (["TIMEOUT", "COMPLETED", "CANCELLED"], "COMPLETED", "link 2 of 3"),
         (["COMPLETED", "COMPLETED", "COMPLETED"], "COMPLETED", "link 3 of 3"),
         (["CANCELLED", "CANCELLED", "CANCELLED"], "CANCELLED", "link 3 of 3"),
-        (["TIMEOUT", "REFUSED"], "TIMEOUT", "link 1 of 2"),
+        (["TIMEOUT", "REFUSED", "NOT_SENT"], "TIMEOUT", "link 1 of 3, 2 not submitted"),
     ],
 )
 def test_a_chain_is_as_its_last_link_that_ran(parts: list[str], state: str, reason: str) -> None:

@@ -13,6 +13,7 @@ from aifa_hpc.jobs.features import After, Array, Chain
 from aifa_hpc.jobs.spec import Job, Launch, Resources
 from aifa_hpc.sites.load import load_site
 from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord
+from aifa_hpc.tracker.groups import whole
 from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.store import Store
 from aifa_hpc.tracker.submitter import new_token
@@ -206,7 +207,7 @@ def test_the_links_of_a_chain_are_submitted_in_order(store: Store) -> None:
     cluster = CountingCluster()
     row = poller(cluster, store, Clock()).submitter.submit(CHAIN)
     places = [place for _, place in cluster.prepared]
-    assert [(), ("101",), ("102",)] == [place["after"] for place in places]
+    assert [(), ("101",), ("102",)] == [place.get("after", ()) for place in places]
     assert [["a", "b", "c"]] * 3 == [place["tokens"] for place in places]
     assert [("a", "101", "a"), ("b", "102", "a"), ("c", "103", "a")] == [
         (one.token, one.job_id, one.part_of) for one in store.rows()
@@ -218,13 +219,30 @@ def test_the_links_of_a_chain_are_submitted_in_order(store: Store) -> None:
 
 def test_a_chain_that_breaks_off_says_what_exists(store: Store) -> None:
     """The error names the parts that were submitted and how to cancel them; nothing more is tried."""
-    cluster = CountingCluster(fails_at=2)
+    cluster = CountingCluster(fails_at=1)
     with pytest.raises(SiteError) as caught:
         poller(cluster, store, Clock()).submitter.submit(CHAIN)
-    assert "Parts 1 to 2 of 3 exist: 101, 102. `aifa cancel 101` cancels them." == caught.value.hint
-    assert [("a", "PENDING"), ("b", "PENDING"), ("c", "REFUSED")] == [
+    assert "Parts 1 to 1 of 3 exist: 101. `aifa cancel 101` cancels them." == caught.value.hint
+    assert [("a", "PENDING"), ("b", "REFUSED"), ("c", "NOT_SENT")] == [
         (one.token, one.status.state) for one in store.rows()
     ]
+
+
+def test_a_chain_whose_submission_is_killed_tells_what_is_missing(store: Store) -> None:
+    """Its later links are settled when nobody has been at any of them for long, and are then not submitted."""
+    waits = Answer(queue={"101": JobRecord(id="101", state="PENDING")}, accounting={}, sentinels={}, errors={})
+    clock, settled = Clock(), WrittenCluster(looked_up=[NEVER, NEVER], answers=[waits] * 2)
+    cluster = CountingCluster(fails_at=1, outcome=SystemExit())  # type: ignore[arg-type] # which nobody handles
+    dying = poller(cluster, store, clock)
+    clock.forward(60)
+    with pytest.raises(SystemExit):
+        dying.submitter.submit(CHAIN)
+    for seconds, states in ((200, ["PENDING", "SUBMITTING", "SUBMITTING"]), (600, ["PENDING", "NOT_SENT", "NOT_SENT"])):
+        clock.forward(seconds)
+        Poller(settled, store, clock=clock).poll()  # type: ignore[arg-type] # same methods
+        assert states == [row.status.state for row in store.rows()]
+    chain = whole(store.parts("a")).status
+    assert ("PENDING", "link 1 of 3, 2 not submitted") == (chain.state, chain.reason)
 
 
 def test_a_token_is_turned_into_an_id_before_anything_is_sent(store: Store) -> None:
