@@ -20,6 +20,7 @@ from aifa_hpc.sbatch.quoting import Raw
 
 if TYPE_CHECKING:
     from aifa_hpc.jobs.spec import Job
+    from aifa_hpc.sbatch.environment import Variables
     from aifa_hpc.sbatch.placement import Placement
     from aifa_hpc.sites.model import Site
 
@@ -104,9 +105,10 @@ def prepare(job: Job, site: Site, placement: Placement | None = None, part: Part
         job = msgspec.structs.replace(job, container=msgspec.structs.replace(job.container, bind=binds))
     fits = [_fit(job, site), *(_fit(one, site) for one in component_jobs(job))]
     fit = fits[0]
-    variables, modules = variables_of(fit), modules_of(job, site)
-    log = _log(part, placement)
-    first, *more = (_step(one, number if job.components else None, log) for number, one in enumerate(fits))
+    variables, *others = (variables_of(one) for one in fits)
+    modules, log = modules_of(job, site), _log(part, placement)
+    groups = range(len(fits)) if job.components else (None,)
+    first, *more = (_step(*of, log) for of in zip(fits, (variables, *others), groups, strict=True))
     directives = [*directives_of(fit, placement), *job_directives(job, site, placement, part, f"{log}.out")]
     for one in fits[1:]:
         directives += [HETJOB, *directives_of(one, placement)]
@@ -148,7 +150,7 @@ def _fit(job: Job, site: Site) -> Fit:
     return Fit(job=job, site=site, partition=partition)
 
 
-def _step(fit: Fit, group: int | None, log: str) -> Step:
+def _step(fit: Fit, variables: Variables, group: int | None, log: str) -> Step:
     words = srun_words(fit)
     if group is not None:
         # Told by itself: srun 24.11 gives a component as many tasks as the first one otherwise.
@@ -157,7 +159,6 @@ def _step(fit: Fit, group: int | None, log: str) -> Step:
     if fit.job.launch.log_per_rank and fit.job.launch.kind in RANKED_KINDS:
         # A requeued job would cut the logs of its first attempt off.
         words = (*words, f"--output={log}.rank-%t.out", "--open-mode=append")
-    variables = variables_of(fit)
     program = (
         (*program_words(fit.job, fit.site), *fit.job.launch.command) if group else program_words(fit.job, fit.site)
     )
