@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pyiceberg.io.pyarrow import ArrowScan
     from pyiceberg.table import FileScanTask
 
+_KNOWN = "0.12."
+"""Versions of pyiceberg whose insides are known here. With any other its own scan reads, which takes more memory."""
 _BATCH_BYTES = 16 * 2**20
 _BATCH_ROWS = 131_072
 _FETCHED_BYTES = 64 * 2**20
@@ -27,20 +29,15 @@ _BUFFER_BYTES = 2**18
 
 def scan_batches(scan: ArrowScan, task: FileScanTask) -> Iterator[pa.RecordBatch]:
     """The wanted rows of a data file, deletes applied; raises what pyiceberg and its store raise."""
-    from pyiceberg.io import pyarrow as reading  # noqa: PLC0415 - heavy, and only here
+    import pyiceberg  # noqa: PLC0415 - heavy, and only here
+    from pyiceberg.io import pyarrow as reading  # noqa: PLC0415
 
-    # What it is made of is no promise of pyiceberg's: where it is gone, memory is what is lost.
-    rows = getattr(type(scan), "_record_batches_from_scan_tasks_and_deletes", None)
-    read = getattr(reading, "_task_to_record_batches", None)
-    deletes = getattr(reading, "_read_all_delete_files", None)
-    if rows is None or read is None or deletes is None:
+    if not pyiceberg.__version__.startswith(_KNOWN):
         return iter(scan.to_record_batches([task]))
     scanner = SimpleNamespace(Scanner=SimpleNamespace(from_fragment=_Scanner))
-    found: Iterator[pa.RecordBatch] = _with(rows, _task_to_record_batches=_with(read, ds=scanner))(
-        scan,
-        [task],
-        deletes(scan._io, [task]),  # noqa: SLF001
-    )
+    read = _with(reading._task_to_record_batches, ds=scanner)  # noqa: SLF001
+    rows = _with(type(scan)._record_batches_from_scan_tasks_and_deletes, _task_to_record_batches=read)  # noqa: SLF001
+    found: Iterator[pa.RecordBatch] = rows(scan, [task], reading._read_all_delete_files(scan._io, [task]))  # noqa: SLF001
     return found
 
 

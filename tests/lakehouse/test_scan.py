@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def test_another_pyiceberg_reads_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rows, in batches of its own; the version that is installed for tests is one of those that are known."""
+    pinned = open_table(read_table_name(plain(tmp_path)))
+    rows = pinned.rows(where="", columns=())
+    monkeypatch.setattr(scanning, "_BATCH_ROWS", 7)
+    ours = [batch for task in rows.tasks for batch in rows.batches(task)]
+    monkeypatch.setattr("pyiceberg.__version__", "0.99.0")
+    theirs = [batch for task in rows.tasks for batch in rows.batches(task)]
+    assert max(batch.num_rows for batch in ours) == 7 < max(batch.num_rows for batch in theirs)
+    assert pa.Table.from_batches(ours) == pa.Table.from_batches(theirs)
+
+
 @pytest.mark.parametrize("fetched", [0, 2**26])  # bytes: by a stream of each column, and all columns at once
 @pytest.mark.parametrize("make", [plain, deleted, evolved, grouped])
 def test_the_same_rows_in_small_batches(
