@@ -10,7 +10,7 @@ token in the job's name and comment, and only if all of them know nothing is the
 
 **The silence.** Where sbatch itself has told that it lost the controller, the outcome is not unknown for ever: half an
 hour later the controller has the job in its queue, or accounting knows it, or it has written to its folder, or there is
-none. Nothing of that holds for an sbatch that nobody saw end.
+none. Where nobody saw sbatch end, a day is waited: what calls it lives for hours at most.
 
 A script that was cut off on its way is never submitted: nothing is claimed before all of them have arrived whole. From
 then on the program on the site no longer needs the wire, and goes on to the end of its list.
@@ -43,20 +43,22 @@ known() {
     sed "s/^/aifa: words $1 /" "./$2/refusal"
   elif { IFS= read -r id < "./$2/receipt"; } 2> /dev/null && [ -n "$id" ]; then
     tell "$1" "receipt $id"
-  elif [ -e "./$2/doubt" ]; then
-    case $(cd -- "./$2" && echo *)$(find "./$2/doubt" -mmin +30) in
-      "doubt receipt script.sbatch./$2/doubt") tell "$1" quiet ;;
+  else
+    old=$(cd -- "./$2" && echo * && find . \\( -name doubt -mmin +30 \\) -o \\( -name receipt -mmin +1440 \\))
+    case $old in
+      'doubt receipt script.sbatch
+'* | 'receipt script.sbatch
+'*) tell "$1" quiet ;;
       *) tell "$1" begun ;;
     esac
-    sed "s/^/aifa: words $1 /" "./$2/doubt"
-  else
-    tell "$1" begun
+    [ ! -e "./$2/doubt" ] || sed "s/^/aifa: words $1 /" "./$2/doubt"
   fi
 }
 """
 """``claim TOKEN`` wins once; ``known NUMBER TOKEN`` tells what the folder of a token that was claimed says.
 
-``quiet`` is one whose sbatch ended half an hour ago, not knowing what it did, and whose folder no job has written to.
+``quiet`` is one whose sbatch ended half an hour ago, not knowing what it did, or that was begun a day ago, and whose
+folder no job has written to.
 
 ``printf`` and not ``:``, because a failing redirection ends the shell with a special built-in (POSIX 2.8.1).
 """

@@ -28,7 +28,7 @@ SCRIPT_FAILED = 74  # sysexits(3) EX_IOERR
 SUBMIT_TIMEOUT = 120.0  # sbatch itself waits up to MessageTimeout and retries a busy controller
 _SECONDS_A_JOB = 5.0  # a busy controller's sbatch; without load it takes milliseconds
 HAD_SAID = "; sbatch had said: "
-_NEVER = "half an hour after sbatch ended, neither queue nor accounting nor its folder shows a job: there is none"
+_NEVER = "long after it was begun, neither queue nor accounting nor its folder shows a job: there is none"
 BATCH = 500
 """Jobs in one command: minutes of work for a busy controller, two megabytes of scripts."""
 
@@ -65,7 +65,7 @@ class Outcome:
         job_id: Slurm's id, when submitted.
         code: sbatch's exit code, when refused.
         words: What was said.
-        quiet: Of an unknown one: sbatch ended long ago, and no job has written to the folder.
+        quiet: Of an unknown one: it was begun long ago, and no job has written to the folder.
     """
 
     kind: Kind
@@ -186,7 +186,7 @@ def look_up_many(tickets: Sequence[Ticket], *, fence: bool) -> Flow[list[Outcome
             if job_id:
                 outcome = Outcome(kind="submitted", job_id=job_id)
             elif outcome is not None and outcome.quiet and asked:
-                outcome = Outcome(kind="unsent", words=f"{_NEVER}{HAD_SAID}{tail(heard).strip()}")
+                outcome = Outcome(kind="unsent", words=_NEVER + (f"{HAD_SAID}{tail(heard).strip()}" if heard else ""))
             else:
                 outcome = _with_words(Outcome(kind="unknown", words=trace), heard)
         outcomes.append(outcome)

@@ -158,6 +158,20 @@ def test_a_doubt_does_not_last_for_ever(machine: Machine, age: str, written: str
         assert (kind, True) == (found.kind, found.words.endswith("reset by peer")), found
 
 
+@pytest.mark.parametrize(("age", "kind"), [("2 days ago", "unsent"), ("2 hours ago", "unknown")])
+def test_what_was_begun_and_never_submitted_is_known_in_the_end(machine: Machine, age: str, kind: str) -> None:
+    """The machine went down between the claim and sbatch."""
+    machine.program("sbatch", "kill -9 $PPID; kill -9 $(ps -o ppid= -p $PPID)")
+    where = ticket(machine)
+    with pytest.raises(SubmissionUnknownError):
+        drive(submit(where, SCRIPT), machine.run)
+    receipt = Path(where.folder) / "receipt"
+    assert ["receipt", "script.sbatch"] == sorted(path.name for path in receipt.parent.iterdir())
+    subprocess.run(["touch", "-d", age, receipt], check=True)
+    (found,) = drive(look_up_many([where], fence=True), machine.run)
+    assert kind == found.kind, found
+
+
 def test_looking_during_a_submission_is_no_refusal(machine: Machine) -> None:
     """A warning that sbatch has printed while it still works is not its refusal."""
     machine.program("sbatch", 'echo a warning >&2; touch "$ROOT/asked"; sleep 0.3; echo 4711')
