@@ -54,14 +54,16 @@ _FACES = {"chromium": "chromium", "chromedriver": "chromium-driver", "tmux": "tm
 # A database server, for tests of catalogs of tables; also without clusters.
 _CATALOGS = {"initdb": "postgresql"}
 _POSTGRES = "/usr/lib/postgresql"  # Debian keeps a server's programs in a folder for each version of it, below
+# A file system with a quota, for faults of copies; likewise.
+_DISKS = {"mkfs.btrfs": "btrfs-progs"}
 _ENGINE = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}
 
 __all__ = ["SITES", "Cluster", "Connection", "clusters_dir", "main", "missing"]
 
 
 def missing(ways: set[How], *, tests: bool = False) -> list[str]:
-    """Debian packages that this machine lacks for clusters in these places, and for tests of faces and catalogs."""
-    wanted = _ALWAYS | (_FACES | _CATALOGS if tests else {})
+    """Debian packages that this machine lacks for clusters in these places, and for tests beside them."""
+    wanted = _ALWAYS | (_FACES | _CATALOGS | _DISKS if tests else {})
     if "native" in ways:
         wanted |= _NATIVE
     if "container" in ways and find_engine() is None:
@@ -82,7 +84,7 @@ def needs(ways: set[How], *, install: bool) -> int:
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if not install or os.geteuid() != 0 or shutil.which("apt-get") is None:
         print("missing; as root on Debian 12: " + " ".join(command))
-        return 1 if missing(ways) else 0  # tests of a browser, a terminal or PostgreSQL are skipped without
+        return 1 if missing(ways) else 0  # tests of a browser, a terminal, PostgreSQL or quotas are skipped without
     policy = Path("/usr/sbin/policy-rc.d")
     ours = not policy.exists()
     if ours:  # packages start their daemons when they are installed; the clusters start their own
