@@ -16,6 +16,7 @@ from aifa_hpc.staging.datasets import merge
 from aifa_hpc.staging.donors import Donors
 from aifa_hpc.staging.model import Found, Partial, Target, fingerprint, new_token, partial_path
 from aifa_hpc.staging.plan import Action, Plan, Verdict, is_as_made
+from aifa_hpc.staging.planning import published
 from aifa_hpc.staging.progress import Counting, Progress
 from aifa_hpc.staging.store import store_bytes
 
@@ -272,10 +273,15 @@ class Copying:
             level="durable" if believed else "verified",
             published=now.isoformat(timespec="seconds"),
         )
-        manifest = merge(self._old, self._entries.values(), data_set, gone=gone)
+        there = self._old
+        manifest = merge(there, self._entries.values(), data_set, gone=gone)
+        if manifest is not there:
+            # The copy may have taken hours, in which somebody else has published another data set in this folder.
+            there = published(self._destination, self._route.manifest)
+            manifest = merge(there, self._entries.values(), data_set, gone=gone)
         data = "".join(write_manifest(manifest)).encode("ascii")
         self._ledger.manifests.keep(self._route.place, data)
-        if manifest is not self._old:
+        if manifest is not there:
             store_bytes(self._destination, self._route.manifest, data)
             self._destination.settle([""])
         return manifest

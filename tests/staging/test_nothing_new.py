@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aifa_hpc.privacy.gate import Clearance
+    from aifa_hpc.staging.plan import Plan
 
 FILES = {"a": b"a", "b/c": b"cc", "d": b""}
 
@@ -41,14 +42,31 @@ class _Noted(Ledger):
 
 
 def test_the_manifest_is_read_once(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
-    """By planning and by the copy together; of one that lies there, and where there is none yet."""
+    """By planning and by the copy together; and once more before another one takes its place."""
     make_tree(tmp_path / "src", FILES)
     read = []
     for _ in range(2):
         far = _Read(tmp_path / "dst")
         copy(LocalEndpoint(tmp_path / "src"), far, clearance=clearance, ledger=ledger)
         read.append(far.read)
-    assert [[MANIFEST], [MANIFEST]] == read
+    assert [[MANIFEST, MANIFEST], [MANIFEST]] == read
+
+
+def test_what_others_publish_meanwhile_stays(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """A copy from another machine into the same folder ends while this one is under way."""
+    make_tree(tmp_path / "ours", {"a": b"a"})
+    make_tree(tmp_path / "theirs", {"b": b"b"})
+    there = LocalEndpoint(tmp_path / "dst")
+
+    def meanwhile(_: Plan) -> None:
+        with Ledger(tmp_path / "other" / "staging.sqlite") as other:
+            copy(LocalEndpoint(tmp_path / "theirs"), there, clearance=clearance, ledger=other)
+
+    copy(LocalEndpoint(tmp_path / "ours"), there, clearance=clearance, ledger=ledger, approve=meanwhile)
+    manifest = read_manifest((tmp_path / "dst" / MANIFEST).read_text())
+    assert {"a": "ours", "b": "theirs"} == {
+        entry.path: manifest.sets[entry.set].source.rpartition("/")[2] for entry in manifest.entries
+    }
 
 
 def test_what_the_ledger_knows_is_not_noted_again(tmp_path: Path, clearance: Clearance) -> None:
