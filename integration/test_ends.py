@@ -22,12 +22,13 @@ GREEDY = "ulimit -v 400000; exec python3 -c 'bytearray(1 << 30)'"
 LOSES_A_RANK = f"""
 if [ "$SLURM_PROCID" = 1 ]; then
   echo "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 2.00 GiB" >&2
+  sleep 3  # its end may end the others, who shall have spoken
   exit 1
 fi
-sleep 1
 cat << 'END'
 {NCCL_TIMEOUT.strip()}
 END
+sleep 6
 exit 6
 """
 
