@@ -13,6 +13,7 @@ import math
 import os
 import posixpath
 import stat
+import threading
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import OutcomeUnknownError, TransferError
@@ -47,7 +48,8 @@ class SftpTools(Tools):
         self._channel = transport.subsystem("sftp")
         self._failures = (paramiko.SSHException, EOFError, OutcomeUnknownError)
         try:
-            self._sftp = paramiko.SFTPClient(_Sock(self._channel))
+            self._sock = _Sock(self._channel)
+            self._sftp = paramiko.SFTPClient(self._sock)
         except self._failures as error:
             said = self._channel.stderr_tail() or str(error)
             self._channel.close()
@@ -168,6 +170,7 @@ class SftpTools(Tools):
 
     @contextlib.contextmanager
     def _talking(self) -> Iterator[None]:
+        self._sock.reader = threading.get_ident()
         try:
             with until_broken(self):
                 yield
@@ -245,6 +248,7 @@ class _Sock:
     closed = False
 
     def __init__(self, channel: Channel) -> None:
+        self.reader = threading.get_ident()  # the thread that waits for answers
         self._channel = channel
         self._buffer = memoryview(bytearray(CHUNK))
 
@@ -253,8 +257,16 @@ class _Sock:
         return "aifa"
 
     def send(self, data: bytes) -> int:
-        """All of it."""
-        self._channel.send(data)
+        """All of it.
+
+        Paramiko asks for ranges ahead in a thread of its own, whose error would be printed and heard by nobody. Whoever
+        waits for the answers is told that the other side is gone.
+        """
+        try:
+            self._channel.send(data)
+        except OutcomeUnknownError:
+            if threading.get_ident() == self.reader:
+                raise
         return len(data)
 
     def recv(self, count: int) -> bytes:
