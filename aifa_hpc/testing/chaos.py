@@ -148,7 +148,7 @@ class CopyChaos:
     def test_a_server_that_restarts(self, pair: Pair, aifa_random: random.Random, aifa_figures: Figures) -> None:
         """Amid a copy, at any byte."""
         if pair.restart is None:
-            pytest.skip("both places are folders of this machine, which no server serves")
+            pytest.skip("the pair names no server of either place that could be restarted (`restart`)")
         files = pair.fill()
         restart, told = pair.restart, 0
         for _ in range(pair.rounds):
