@@ -139,10 +139,6 @@ class Cluster:
         """Submits many scripts in one command; errors as :func:`slurm.submission.submit_many`."""
         return self.drive(submission.submit_many(tickets, scripts, queue=queue))
 
-    def look_up(self, ticket: Ticket) -> str | None:
-        """Finds what became of a submission; errors as :func:`slurm.submission.look_up`."""
-        return self.drive(submission.look_up(ticket))
-
     def look_up_many(self, tickets: Sequence[Ticket], *, fence: bool) -> list[Outcome]:
         """What became of submissions; see :func:`slurm.submission.look_up_many`."""
         return self.drive(submission.look_up_many(tickets, fence=fence))

@@ -70,14 +70,13 @@ def settle(words: Sequence[str], site: str | None, receipts: bool) -> int:
     from aifa_hpc.sites.load import state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
     from aifa_hpc.tracker.poller import utc_now  # noqa: PLC0415
-    from aifa_hpc.tracker.queue import ORPHANED  # noqa: PLC0415
     from aifa_hpc.tracker.settling import doubtful  # noqa: PLC0415
     from aifa_hpc.tracker.store import Store  # noqa: PLC0415
 
     output = current_output()
     store = Store(state_dir() / "jobs.sqlite3")
     named = [part for word in words for part in store.parts(store.find(word, site).token)]
-    rows = doubtful(named) if words else doubtful(store.rows(site), left_before=utc_now() - ORPHANED)
+    rows = doubtful(named) if words else doubtful(store.rows(site), now=utc_now())
     sites = {row.site for row in rows} | ({site} if site and receipts else set())
     settled: list[dict[str, Any]] = []
     for name in sorted(sites):

@@ -23,6 +23,9 @@ _WORDS = re.compile(r"^aifa: words (?P<number>\d+) (?P<words>.*?)\s*$", re.MULTI
 _SAID = re.compile(r"^aifa: said (?P<said>.*\S)\s*$", re.MULTILINE)
 _FOUND = re.compile(r"^(?P<id>\d+)[^|\s]*\|(?P<name>[^|\n]*)(?:\|(?P<comment>[^\n]*))?$", re.MULTILINE | re.ASCII)
 
+_ANSWERED = re.compile(r"^aifa: end 0\s*$", re.MULTILINE)
+_PROGRAMS = 2  # squeue and sacct
+
 FOLDER_FAILED = 73  # sysexits(3) EX_CANTCREAT
 SCRIPT_FAILED = 74  # sysexits(3) EX_IOERR
 SUBMIT_TIMEOUT = 120.0  # sbatch itself waits up to MessageTimeout and retries a busy controller
@@ -175,7 +178,7 @@ def look_up_many(tickets: Sequence[Ticket], *, fence: bool) -> Flow[list[Outcome
     for match in _FOUND.finditer(completed.out.replace("\r", "")):
         found |= {match["name"]: match["id"], match["comment"] or "": match["id"]}
     said = tail("\n".join((*_SAID.findall(completed.out), completed.err)))
-    asked = completed.out.count("aifa: end 0\n") == len(("queue", "accounting"))
+    asked = len(_ANSWERED.findall(completed.out)) == _PROGRAMS
     trace = "the site shows no trace of it yet" + (f" and says: {said}" if said else "")
     outcomes = []
     for number, ticket in enumerate(tickets):

@@ -6,6 +6,7 @@ themselves.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import msgspec
 from aifa_hpc.errors import InputError
 from aifa_hpc.jobs.features import KINDS
 from aifa_hpc.slurm.states import WAITING
+from aifa_hpc.slurm.submission import SUBMIT_TIMEOUT
 from aifa_hpc.tracker.events import NOT_SENT, QUEUED, REFUSED, Status
 from aifa_hpc.tracker.tasks import badness, counted
 
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
     from aifa_hpc.tracker.store import Row
 
 _WAITS = WAITING | {QUEUED}
+
+ORPHANED = datetime.timedelta(seconds=2 * SUBMIT_TIMEOUT)
+"""Age at which what is being submitted was left behind by a process that died; also an age that is still to come, by a
+clock that was set right since."""
+
+
+def is_left_behind(parts: Iterable[Row], now: datetime.datetime) -> bool:
+    """Whether nobody is at a job any more that is being submitted: its parts are submitted one after the other."""
+    return abs(now - max(row.changed_at for row in parts)) >= ORPHANED
 
 
 def collapse(rows: Iterable[Row]) -> list[Row]:

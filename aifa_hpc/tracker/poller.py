@@ -15,7 +15,8 @@ from aifa_hpc.slurm.submission import HAD_SAID, Ticket
 from aifa_hpc.tracker.asking import Asking
 from aifa_hpc.tracker.attempts import goes_on_after, lost_attempt, past_attempts, with_attempts
 from aifa_hpc.tracker.events import NOT_SENT, REFUSED, SUBMITTING, UNKNOWN, Status, merge
-from aifa_hpc.tracker.queue import ORPHANED, Queue
+from aifa_hpc.tracker.groups import is_left_behind
+from aifa_hpc.tracker.queue import Queue
 from aifa_hpc.tracker.schedule import interval, window
 from aifa_hpc.tracker.submitter import Submitter, new_token
 from aifa_hpc.tracker.tasks import gather
@@ -139,9 +140,7 @@ class Poller:
         """Whether nobody is at a submission that never got an id."""
         if row.status.state != SUBMITTING:
             return row.status.state == UNKNOWN
-        # The parts of a job are submitted one after the other.
-        latest = max(part.changed_at for part in self._store.parts(row.part_of or row.token))
-        return abs(self._clock() - latest) >= ORPHANED
+        return is_left_behind(self._store.parts(row.part_of or row.token), self._clock())
 
     def settle(self, rows: list[Row]) -> list[Row]:
         """Finds out what became of submissions that never got an id, in one command for each folder of job folders.

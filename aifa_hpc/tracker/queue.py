@@ -12,18 +12,18 @@ poll. An array with more tasks than fit becomes chunks, which together stay one 
 
 from __future__ import annotations
 
-import datetime
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError, NotSentError, OutcomeUnknownError, SiteError
 from aifa_hpc.jobs.check import partition_of
 from aifa_hpc.jobs.feature_check import submit_limit
 from aifa_hpc.jobs.plan import plan, read_indices
-from aifa_hpc.slurm.submission import BATCH, SUBMIT_TIMEOUT, Outcome, Ticket
+from aifa_hpc.slurm.submission import BATCH, Outcome, Ticket
 from aifa_hpc.tracker.events import NOT_SENT, QUEUED, REFUSED, SUBMITTING, UNKNOWN, Status
-from aifa_hpc.tracker.groups import whole
+from aifa_hpc.tracker.groups import is_left_behind, whole
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Callable, Iterable, Sequence
 
     from aifa_hpc.cluster import Cluster
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from aifa_hpc.jobs.spec import Job
     from aifa_hpc.tracker.store import Row, Store
     from aifa_hpc.tracker.submitter import Submitter
-
-ORPHANED = datetime.timedelta(seconds=2 * SUBMIT_TIMEOUT)
-"""Age at which what is being submitted was left behind by a process that died; also an age that is still to come, by a
-clock that was set right since."""
 
 _SHARE = 4
 """Chunks of an array are a quarter of what fits, so that a site is topped up before all of it has ended."""
@@ -171,7 +167,7 @@ class Queue:
                 if batch and _ticket(row).jobs != _ticket(batch[0]).jobs:
                     break  # one command works in one folder
                 state = row.status.state
-                again = state == UNKNOWN or (state == SUBMITTING and abs(now - row.changed_at) >= ORPHANED)
+                again = state == UNKNOWN or (state == SUBMITTING and is_left_behind([row], now))
                 if again or (state == QUEUED and self._is_due(after) and room.take(row)):
                     batch.append(row)
                 if len(batch) == BATCH:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aifa_hpc.slurm.query import Subject
 from aifa_hpc.slurm.submission import list_receipts
 from aifa_hpc.tracker.events import LOST, SUBMITTING, UNKNOWN, Status, merge
+from aifa_hpc.tracker.groups import is_left_behind
 from aifa_hpc.tracker.schedule import window
 from aifa_hpc.tracker.tasks import gather
 
@@ -39,23 +40,21 @@ class Ghost:
     folder: str
 
 
-def doubtful(rows: Sequence[Row], *, left_before: datetime.datetime | None = None) -> list[Row]:
+def doubtful(rows: Sequence[Row], *, now: datetime.datetime | None = None) -> list[Row]:
     """Those of which it is not known whether they exist, or how they ended. What waits here is in no doubt.
 
     Args:
         rows: Of these.
-        left_before: Leave out what has been under way since then, with the other parts of its job: somebody may be at
-            it.
+        now: The time, to leave out what somebody may be at.
     """
-    latest: dict[str, datetime.datetime] = {}
+    jobs: dict[str, list[Row]] = {}
     for row in rows:
-        job = row.part_of or row.token
-        latest[job] = max(row.changed_at, latest.get(job, row.changed_at))
+        jobs.setdefault(row.part_of or row.token, []).append(row)
     return [
         row
         for row in rows
         if row.status.state in {LOST, UNKNOWN}
-        or (row.status.state == SUBMITTING and (left_before is None or latest[row.part_of or row.token] < left_before))
+        or (row.status.state == SUBMITTING and (now is None or is_left_behind(jobs[row.part_of or row.token], now)))
     ]
 
 

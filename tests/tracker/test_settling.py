@@ -12,6 +12,7 @@ from aifa_hpc.errors import OutcomeUnknownError, SubmissionUnknownError
 from aifa_hpc.slurm.records import Answer, ExitStatus, JobRecord
 from aifa_hpc.slurm.submission import HAD_SAID, Outcome
 from aifa_hpc.tracker.events import LOST, Status
+from aifa_hpc.tracker.groups import ORPHANED
 from aifa_hpc.tracker.poller import Poller
 from aifa_hpc.tracker.settling import Ghost, doubtful, ghosts, settle
 from aifa_hpc.tracker.store import Store
@@ -88,10 +89,11 @@ def test_words_of_sbatch_outlive_a_site_that_cannot_be_asked(store: Store) -> No
 
 
 def test_what_somebody_is_at_is_left_to_them(store: Store) -> None:
-    """A submission under way is in doubt when it is named, or old."""
-    store.intend(token="a", site="lumi", name="n", folder="/jobs/a", now=NOW)
-    second = datetime.timedelta(seconds=1)
-    assert [0, 1, 1] == [len(doubtful(store.rows(), left_before=at)) for at in (NOW, NOW + second, None)]
+    """A submission under way is in doubt when it is named, or when nothing of its job has changed for long."""
+    for token, at in (("a", NOW), ("b", NOW + ORPHANED)):
+        store.intend(token=token, site="lumi", name="n", folder=f"/jobs/{token}", now=at, part_of="a")
+    times = NOW + ORPHANED, NOW + 2 * ORPHANED, NOW - ORPHANED, None
+    assert [0, 2, 2, 2] == [len(doubtful(store.rows(), now=at)) for at in times]
 
 
 def test_other_ends_are_not_in_doubt(store: Store) -> None:
