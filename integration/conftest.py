@@ -122,7 +122,8 @@ def begin_again(cluster: Cluster, job: str) -> None:
     """Lets a job start that was put back, which Slurm makes wait for two minutes (the lifetime of its credential)."""
     # Not before it is back: Slurm sets the time when it puts the job into the queue.
     until(lambda: ["PENDING", "BeginTime"] == cluster.admin("squeue", "-h", "-j", job, "-o", "%T %r").split())
-    cluster.admin("scontrol", "update", f"jobid={job}", "starttime=now")
+    # In a later second than the one it was put back in: a node refuses credentials of that second as revoked.
+    cluster.admin("scontrol", "update", f"jobid={job}", "starttime=now+2")
 
 
 def submit(user: User, site: str, *command: str, more: str = "", **resources: Any) -> dict[str, Any]:
