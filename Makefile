@@ -17,7 +17,13 @@ unit: $(VENV)/.test
 # Real Slurm, real sshd, real S3: installs what is missing (as root) or says what it is.
 integration: $(VENV)/.test
 	$(BIN)/python -m integration.cluster needs --install
-	$(BIN)/python -m pytest integration
+	$(BIN)/python -m pytest integration $(SECOND_TRY)
+
+# Where nobody is there to look into a failure: the output has both.
+ifdef CI
+SECOND_TRY = || { echo "make: what failed, once more"; \
+	$(BIN)/python -m pytest integration --last-failed --last-failed-no-failures none; }
+endif
 
 # Faults at hundreds of moments, in place of the samples that `make integration` has of them; prints its figures.
 chaos: $(VENV)/.test
