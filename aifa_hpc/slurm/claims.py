@@ -92,45 +92,56 @@ LC_ALL=C awk -v mine="$batch/script." '
   { print > kept; print > used; left-- }
 ' "$batch/in" || exit 74
 [ "$(cat -- "$batch"/script.* | wc -c)" -eq "$scripts" ] || exit 74
-number=0 full=
-for folder; do
-  token=${folder#./} number=$((number + 1))
-  if [ -n "$full" ] && [ ! -e "./$token/receipt" ]; then
-    tell "$number" full
-    continue
-  fi
-  if ! claim "$token"; then
-    known "$number" "$token"
-    continue
-  fi
-  out=$(umask "$mask"; exec sbatch --parsable --ignore-pbs < "$batch/script.$token" 2> "$batch/said")
-  code=$? id=
-  while IFS= read -r line; do
-    line=${line%%;*}
-    case $line in '' | *[!0-9]*) ;; *) id=$line ;; esac
-  done << END
+lane() {
+  mine=$1 said=$batch/said.$1 number=0 full=
+  shift
+  for folder; do
+    token=${folder#./} number=$((number + 1))
+    [ "$((number % lanes))" -eq "$mine" ] || continue
+    if [ -n "$full" ] && [ ! -e "./$token/receipt" ]; then
+      tell "$number" full
+      continue
+    fi
+    if ! claim "$token"; then
+      known "$number" "$token"
+      continue
+    fi
+    out=$(umask "$mask"; exec sbatch --parsable --ignore-pbs < "$batch/script.$token" 2> "$said")
+    code=$? id=
+    while IFS= read -r line; do
+      line=${line%%;*}
+      case $line in '' | *[!0-9]*) ;; *) id=$line ;; esac
+    done << END
 $out
 END
-  if [ "$code" -eq 0 ] && [ -n "$id" ]; then
-    printf '%s\\n' "$id" >> "./$token/receipt"
-    tell "$number" "receipt $id"
-  elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } ||
-    grep -E -q 'timed out|Zero Bytes|Unexpected message|reset by peer|(send|receive|shutdown) failure' \
-      "$batch/said"; then
-    tell "$number" "doubt $code"
-    { printf '%s\\n' "$out"; cat "$batch/said"; } | cut -c 1-500 | tee "./$token/doubt" |
-      sed "s/^/aifa: words $number /"
-  elif [ -n "$queue" ] && grep -E -q '(Max|Grp)Submit[A-Za-z]*Limit' "$batch/said"; then
-    rm -f -- "./$token/receipt"
-    full=1
-    tell "$number" full
-    sed "s/^/aifa: words $number /" "$batch/said"
-  else
-    cat "$batch/said" > "./$token/refusal"
-    tell "$number" "refused $code"
-    sed "s/^/aifa: words $number /" "$batch/said"
-  fi
-done
+    if [ "$code" -eq 0 ] && [ -n "$id" ]; then
+      printf '%s\\n' "$id" >> "./$token/receipt"
+      tell "$number" "receipt $id"
+    elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } ||
+      grep -E -q 'timed out|Zero Bytes|Unexpected message|reset by peer|(send|receive|shutdown) failure' \
+        "$said"; then
+      tell "$number" "doubt $code"
+      { printf '%s\\n' "$out"; cat "$said"; } | cut -c 1-500 | tee "./$token/doubt" |
+        sed "s/^/aifa: words $number /"
+    elif [ -n "$queue" ] && grep -E -q '(Max|Grp)Submit[A-Za-z]*Limit' "$said"; then
+      rm -f -- "./$token/receipt"
+      full=1
+      tell "$number" full
+      sed "s/^/aifa: words $number /" "$said"
+    else
+      cat "$said" > "./$token/refusal"
+      tell "$number" "refused $code"
+      sed "s/^/aifa: words $number /" "$said"
+    fi
+  done
+}
+lanes=1
+if [ -z "$queue" ] && [ "$#" -gt 1 ]; then
+  lanes=2
+  lane 1 "$@" &
+fi
+lane 0 "$@"
+wait
 """
 )
 """``$1`` folder of job folders, ``$2`` bytes of the standard input, ``$3`` bytes of all scripts, ``$4`` not empty: a
@@ -139,6 +150,9 @@ job that meets a limit of submitted jobs gives its claim back, and nothing behin
 Standard input, by gzip: a line ``TOKEN LINES`` for each job, an empty line, and the scripts one after the other. Plain,
 two hundred of them take a new connection to a far site five round trips more: TCP begins slowly. sbatch reads
 copies that nobody else writes to, because the same token may be on its way twice.
+
+Every other job is submitted beside the one before it: sbatch waits for the controller half of its time. A queue's jobs
+go one after the other, because the order of what does not fit is kept.
 
 Only a refusal that came back counts as one: where sbatch was killed or lost the controller while it spoke with it (the
 words are those of Slurm's slurm_errno.c and of ECONNRESET), a job may exist. The user's own umask holds for sbatch,
