@@ -103,11 +103,14 @@ def sync(
 def _whole(source: str) -> str:
     """A source that lists all of its files, also those that are there: a version needs to know them.
 
-    Only new ones go over all the same. ``incremental`` would not look at the others.
+    Only new ones go over all the same. ``incremental`` would not look at the others. Files that are made of rows would
+    have the names of those of the version before, which a run may be reading: each version's lie apart.
     """
     if not is_table(source):
         return source
     wanted = read_wanted(source)
+    if wanted.mode == "pushdown":
+        return str(replace(wanted, apart="yes"))
     return str(replace(wanted, mode="files")) if wanted.mode == "incremental" else source
 
 

@@ -27,7 +27,8 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 _METADATA = re.compile(r"(?P<location>.+\.metadata\.json(?:\.gz)?|.+\.gz\.metadata\.json)(?:@(?P<when>[^@/]*))?")
 _SITE = re.compile(r"[^/:]+:/(?!/)")
-_KEYS = ("columns", "mode", "relocate", "where")
+_KEYS = ("apart", "columns", "mode", "relocate", "where")
+_APART = re.compile(r"yes|[0-9a-f]{12}", re.ASCII)
 _FORM = "Write iceberg:CATALOG.NAMESPACE.TABLE, with @TAG, @SNAPSHOT or @TIME, or a file .metadata.json."
 
 
@@ -65,6 +66,8 @@ class Wanted:
         mode: ``files``: whole files that may hold such rows, byte for byte. ``pushdown``: new Parquet files of just
             these rows and columns. ``incremental``: files that are not at the destination yet, by its manifest.
         relocate: Metadata of an Iceberg table is rewritten for its new place; without, every file stays as it is.
+        apart: ``yes``: files that ``pushdown`` makes lie in a folder named after what is in them, so that those of
+            another snapshot, filter or columns come beside them and not in their place. Once they are made: its name.
     """
 
     table: TableName | str
@@ -72,6 +75,7 @@ class Wanted:
     where: str = ""
     mode: Mode = "files"
     relocate: bool = True
+    apart: str = ""
 
     def __str__(self) -> str:
         words = []
@@ -83,6 +87,8 @@ class Wanted:
             words.append(f"mode={self.mode}")
         if not self.relocate:
             words.append("relocate=no")
+        if self.apart:
+            words.append(f"apart={self.apart}")
         table = (
             PARQUET + self.table.replace("%", "%25").replace("?", "%3F")
             if isinstance(self.table, str)
@@ -100,6 +106,11 @@ class Wanted:
             raise InputError(
                 f"whole files have all columns: {', '.join(self.columns)} alone cannot be had with mode {self.mode!r}.",
                 hint="Use --mode pushdown, or leave --columns out.",
+            )
+        if self.apart and (self.mode != "pushdown" or _APART.fullmatch(self.apart) is None):
+            raise InputError(
+                f"apart={self.apart} with mode {self.mode!r}: only files of mode pushdown have a folder of their own.",
+                hint="Write mode=pushdown&apart=yes, or leave it out.",
             )
         if isinstance(self.table, str) and (self.mode == "incremental" or not self.relocate):
             what = "mode 'incremental'" if self.mode == "incremental" else "--no-relocate"
@@ -167,6 +178,7 @@ def read_wanted(text: str) -> Wanted:
         where=unquote(found.get("where", "")),
         mode=mode,
         relocate=found.get("relocate", "yes") != "no",
+        apart=found.get("apart", ""),
     )
     wanted.require_sense()
     return wanted

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections import deque
@@ -38,6 +39,10 @@ _SMALL = 32 * 2**20
 
 _KEPT_SECONDS = 7 * 24 * 3600.0
 """What interrupted runs had made is kept that long."""
+
+_PARTIAL = ".partial"
+_ABANDONED_SECONDS = 24 * 3600.0
+"""Nobody writes any more to an unfinished file that did not grow that long."""
 
 T = TypeVar("T")
 
@@ -80,6 +85,9 @@ def rewrite(
     import pyarrow.parquet as pq  # noqa: PLC0415 - heavy, and only for tables
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for old in folder.glob(f"*{_PARTIAL}"):
+        if _is_older(old, _ABANDONED_SECONDS):
+            old.unlink(missing_ok=True)
     groups = list(_groups(inputs))
     made = []
     for number, group in enumerate(groups):
@@ -87,17 +95,20 @@ def rewrite(
         nothing = path.with_suffix(".empty")
         if not path.exists() and not nothing.exists():
             told(f"reading {show_size(sum(one.size for one in group))} for file {number + 1} of {len(groups)}")
-            partial = path.with_suffix(".partial")
-            with pq.ParquetWriter(partial, _with(schema, about), compression="zstd") as writer:
-                rows = 0
-                for table in _row_groups(_ahead(group, read), schema):
-                    writer.write_table(table, row_group_size=max(table.num_rows, 1))
-                    rows += table.num_rows
-            if rows or not number:
-                partial.replace(path)
-            else:
-                partial.unlink()
-                nothing.touch()
+            # Its own name: syncs to two sites may ask the same at the same time.
+            partial = path.with_suffix(f".{secrets.token_hex(4)}{_PARTIAL}")
+            try:
+                with pq.ParquetWriter(partial, _with(schema, about), compression="zstd") as writer:
+                    rows = 0
+                    for table in _row_groups(_ahead(group, read), schema):
+                        writer.write_table(table, row_group_size=max(table.num_rows, 1))
+                        rows += table.num_rows
+                if rows or not number:
+                    partial.replace(path)
+                else:
+                    nothing.touch()
+            finally:
+                partial.unlink(missing_ok=True)
         if path.exists():
             made.append(path)
     return made
@@ -113,12 +124,20 @@ def spool(base: Path, question: object) -> Path:
     name = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:32]
     if base.is_dir():
         for old in base.iterdir():
-            if old.name != name and time.time() - old.stat().st_mtime > _KEPT_SECONDS:
+            if old.name != name and _is_older(old, _KEPT_SECONDS):
                 shutil.rmtree(old, ignore_errors=True)
     found = base / name
     if found.is_dir():
         os.utime(found)
     return found
+
+
+def _is_older(path: Path, seconds: float) -> bool:
+    """Whether it was not changed for so long; what somebody else removed meanwhile was not."""
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except FileNotFoundError:
+        return False
 
 
 def _groups(inputs: Sequence[Input[T]]) -> Iterator[list[Input[T]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def open_wanted(
     # What it is called from here on: pinned, and so that a repair finds all of it.
     text = str(replace(wanted, mode="files") if wanted.mode == "incremental" else wanted)
     if wanted.mode == "pushdown":
-        return _pushdown(wanted, pinned, text, base=base, told=told)
+        return _pushdown(wanted, pinned, base=base, told=told)
     if not wanted.relocate:
         return open_verbatim(pinned, text=text)
     only = None
@@ -72,17 +73,17 @@ def open_wanted(
     )
 
 
-def _pushdown(wanted: Wanted, pinned: Pinned, text: str, *, base: Path, told: Callable[[str], None]) -> Endpoint:
+def _pushdown(wanted: Wanted, pinned: Pinned, *, base: Path, told: Callable[[str], None]) -> Endpoint:
     rows = pinned.rows(where=wanted.where, columns=wanted.columns)
-    told(_report(text, rows.selection, wanted=sum(rows.sizes)))
+    told(_report(str(wanted), rows.selection, wanted=sum(rows.sizes)))
     inputs = [Input(size=size, key=task) for task, size in zip(rows.tasks, rows.sizes, strict=True)]
-    uuid = str(pinned.table.metadata.table_uuid)
-    question = [uuid, pinned.snapshot_id, wanted.where, *wanted.columns]
-    folder = spool(base, question)
-    files = rewrite(inputs, rows.schema, rows.batches, folder, about={"source": text}, told=told)
+    identity = f"iceberg:{pinned.table.metadata.table_uuid}"
+    about = str(replace(wanted, apart=""))
+    folder = spool(base, [identity, about])
+    files = rewrite(inputs, rows.schema, rows.batches, folder, about={"source": about}, told=told)
     snapshot = pinned.table.snapshot_by_id(pinned.snapshot_id)
     time_ns = snapshot.timestamp_ms * 10**6 if snapshot is not None else 0
-    return _made(text, f"iceberg:{uuid}/{folder.name}", files, time_ns)
+    return _made(wanted, identity, files, time_ns)
 
 
 def _open_parquet(
@@ -103,7 +104,8 @@ def _open_parquet(
         return Some(inner, [found.relative(one.path) for one in chosen], text)
     # The pins of all files that are read: of other files, other rows are made.
     pins = {one.path: one.pin for one in inner.stat([found.relative(one.path) for one in chosen]) if one is not None}
-    folder = spool(base, [inner.identity, pins, wanted.where, *wanted.columns])
+    about = str(replace(wanted, apart=""))
+    folder = spool(base, [inner.identity, pins, about])
     expression = found.expression(wanted.where)
     inputs = [Input(size=one.size, key=one) for one in chosen]
     files = rewrite(
@@ -111,19 +113,21 @@ def _open_parquet(
         schema,
         lambda one: found.read(one, schema.names, expression),
         folder,
-        about={"source": text},
+        about={"source": about},
         told=told,
     )
     inner.close()
-    return _made(text, f"{inner.identity}/{folder.name}", files, 0)
+    return _made(wanted, inner.identity, files, 0)
 
 
-def _made(text: str, identity: str, files: list[Path], time_ns: int) -> TableSource:
-    items = {}
-    for file in files:
-        time = time_ns or file.stat().st_mtime_ns
-        items[file.name] = made_item(file.name, file, time)
-    return TableSource(text=text, identity=identity, items=items)
+def _made(wanted: Wanted, identity: str, files: list[Path], time_ns: int) -> TableSource:
+    items = [made_item(file.name, file, time_ns or file.stat().st_mtime_ns) for file in files]
+    if wanted.apart:
+        held = "".join(f"{one.found.path} {one.found.pin}\n" for one in items)
+        name = hashlib.sha256(held.encode("ascii")).hexdigest()[:12]
+        wanted = replace(wanted, apart=name)
+        items = [replace(one, found=replace(one.found, path=f"{name}/{one.found.path}")) for one in items]
+    return TableSource(text=str(wanted), identity=identity, items={one.found.path: one for one in items})
 
 
 def _report(text: str, selection: Selection, *, wanted: int | None = None) -> str:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,12 @@ from aifa_hpc.runtime.table import METADATA, Files, metadata_of, table_files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from aifa_hpc.manifest import Manifest
     from aifa_hpc.runtime.folders import Here, Root, There
     from aifa_hpc.runtime.shares import Rows
+
+_APART = re.compile(r"\?.*\bapart=([0-9a-f]{12})$", re.ASCII)
+"""The end of a source of which each version's rows lie in a folder of their own (:mod:`aifa_hpc.lakehouse.names`)."""
 
 _READERS = 16
 """Footers are small and far away: a parallel file system answers many at once."""
@@ -224,7 +229,11 @@ def _files(source: Root) -> Files:
     root, manifest = (folder, MANIFEST) if is_folder else (folder.parent, name)
     listed = root.read(manifest)
     if listed is not None:
-        paths = [entry.path for entry in read_manifest(listed.decode("ascii")).entries if _is_parquet(entry.path)]
+        entries = _present(read_manifest(listed.decode("ascii")))
+        metadata = [path for path in entries if path.startswith("metadata/") and path.endswith(METADATA)]
+        if metadata:  # a lab's version of a table: its manifest has one, and files of deleted rows, too
+            return table_files(root, metadata[0] if len(metadata) == 1 else metadata_of(root) or metadata[-1])
+        paths = [path for path in entries if _is_parquet(path)]
     elif is_folder:
         paths = sorted(path for path in folder.find(".parquet") if _is_parquet(path))
     else:
@@ -232,6 +241,17 @@ def _files(source: Root) -> Files:
     if not paths:
         raise InputError(f"{folder} has no Parquet files.", hint="Their names end in .parquet.")
     return Files(root=root.root, paths=paths)
+
+
+def _present(manifest: Manifest) -> list[str]:
+    """Paths of its files; of files that were made of rows and lie apart, those of the last copy."""
+    apart = [_APART.search(one.source) for one in manifest.sets]
+    found = []
+    for entry in manifest.entries:
+        folder = apart[entry.set]
+        if folder is None or entry.path.startswith(f"{folder[1]}/"):
+            found.append(entry.path)
+    return found
 
 
 def _is_parquet(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -16,10 +17,13 @@ from aifa_hpc.labs.area import Area, look, pin, unpin
 from aifa_hpc.labs.lock import hold
 from aifa_hpc.labs.sync import sync
 from aifa_hpc.manifest import read_manifest
+from aifa_hpc.runtime import shards
 from aifa_hpc.staging.progress import Progress
 from tests.lakehouse.tables import catalog, local
+from tests.lakehouse.test_relocate import deleted, evolved, vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pyiceberg.table import Table
@@ -296,17 +300,65 @@ def read(folder: Path) -> list[int]:
     return sorted(StaticTable.from_metadata(str(folder)).scan().to_arrow()["n"].to_pylist())
 
 
-def test_rows_that_were_chosen_replace_each_other(place: Place, table: Table) -> None:
-    """Files that are made of rows have the same names each time: a pinned version holds the next one back."""
-    source = "iceberg:lab.d.t?where=n%20%3C%2050&mode=pushdown"
-    first = place.sync(source=source)
-    again = place.sync(source=source)
+CHOSEN = "iceberg:lab.d.t?where=n%20%3C%2050&mode=pushdown"
+
+
+def chosen(place: Place, version: str = "") -> list[int]:
+    """Rows of a version by its manifest, or of the folder."""
+    share = shards(place.folder / f".{version}.aifa-manifest.jsonl" if version else place.folder, rank=0, world=1)
+    with share.batches() as batches:
+        return sorted(number for batch in batches for number in batch["n"].to_pylist())
+
+
+def test_rows_that_were_chosen_lie_apart(place: Place, table: Table) -> None:
+    """Each snapshot's are a version beside the others; by the folder alone the present ones are read."""
+    first = place.sync(source=CHOSEN)
+    again = place.sync(source=CHOSEN)
     place.area(lambda area: pin(area, "run-7", "", NOW))
     table.overwrite(pa.table({"n": range(7)}))
-    with pytest.raises(InputError, match="which is pinned as 'run-7'"):
-        place.sync(source=source)
+    second = place.sync(source=CHOSEN, keep=1)
+    both = chosen(place, first.version.name), chosen(place)
     place.area(lambda area: unpin(area, "run-7"))
-    last = place.sync(source=source, keep=2)
+    third = place.sync(source=CHOSEN, keep=1)
+
     assert (0, False) == (again.summary.bytes_sent, again.changed)
-    assert ((first.version.name,), [last.version.name]) == (last.versions_removed, versions(place))
-    assert list(range(7)) == sorted(pq.read_table(place.folder)["n"].to_pylist())
+    assert ((), True) == (second.versions_removed, second.changed)
+    assert (list(range(50)), list(range(7))) == both
+    assert ((first.version.name,), 1, 0) == (third.versions_removed, third.files_removed, third.summary.bytes_sent)
+    assert list(range(7)) == chosen(place) == sorted(pq.read_table(place.folder)["n"].to_pylist())
+
+
+def test_another_choice_is_another_version(place: Place, table: Table) -> None:
+    """Of the same snapshot; what it was is a version again when the registry says so, without a byte."""
+    first = place.sync(source=CHOSEN)
+    other = place.sync(source=CHOSEN.replace("50", "60"))
+    others = chosen(place)
+    back = place.sync(source=CHOSEN)
+
+    assert (list(range(60)), list(range(50))) == (others, chosen(place))
+    assert (first.version, True, 0) == (back.version, back.changed, back.summary.bytes_sent)
+    assert list(range(60)) == chosen(place, other.version.name)
+
+
+def test_rows_that_were_made_again_are_the_same_version(place: Place, table: Table, tmp_path: Path) -> None:
+    """Another machine, or one that cleaned up, sends nothing."""
+    place.sync(source=CHOSEN)
+    shutil.rmtree(tmp_path / "state" / "made")
+    before = place.state()
+    again = place.sync(source=CHOSEN)
+    assert (0, False) == (again.summary.bytes_sent, again.changed)
+    assert before == place.state()
+
+
+@pytest.mark.parametrize("make", [deleted, vectors, evolved])
+def test_a_version_of_a_table_is_read_by_its_manifest(
+    place: Place, tmp_path: Path, make: Callable[[Path], str]
+) -> None:
+    """As its pinned run does: deleted rows are none of it, and columns have the snapshot's names."""
+    made = make(tmp_path / "tables")
+    done = place.sync(source=made)
+    share = shards(place.folder / done.version.manifest, rank=0, world=1)
+    with share.batches(columns=["a group"]) as batches:
+        found = sorted(group for batch in batches for group in batch["a group"].to_pylist())
+    theirs = StaticTable.from_metadata(made).scan().to_arrow()["a group"].to_pylist()
+    assert sorted(theirs) == found
