@@ -173,6 +173,8 @@ def open_source(
     identity = _identity(pinned)
     had = _published(there, identity)
     have = {path: entry.size for path, entry in had.items()} if new_only else {}
+    if not any(path.startswith(f"metadata/snap-{pinned.snapshot_id}-") for path in had):
+        there.expect(1)  # something will be sent: a way for it may begin, while that is made
     folder = tempfile.TemporaryDirectory(prefix="aifa-table-")
     document = pinned.metadata()
     snapshot = find_snapshot(document, pinned.snapshot_id)

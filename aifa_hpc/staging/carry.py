@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import secrets
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from aifa_hpc.staging.route import Route
 
 _LOCAL_LANES = 4
+
+_FILE_WEIGHT = 128 * 1024
+"""What one more file costs, in bytes: about as long as these take to arrive, it takes to be durable."""
 
 _LOANS = 8
 """Parts that are borrowed in one round trip."""
@@ -121,6 +125,8 @@ class Copying:
     def _send(self, actions: Sequence[Action], lanes: int | None) -> None:
         stranded = self._stranded(actions)
         jobs = sum(len(geometry.cut(action.file.size, self._part_size(action.file.size))) for action in actions)
+        worth = max(self._source.lane_worth, self._destination.lane_worth)
+        weight = sum(action.file.size + _FILE_WEIGHT for action in actions)
         crew = Crew(
             source=self._source,
             destination=self._destination,
@@ -128,7 +134,7 @@ class Copying:
             progress=self._progress,
             published=self._arrived,
             limit=self._limit,
-            first=min(lanes or min(self._source.first, self._destination.first), jobs),
+            first=min(lanes or min(self._source.first, self._destination.first, math.ceil(weight / worth)), jobs),
             lanes=min(lanes or self._lanes(), jobs),
         )
         try:

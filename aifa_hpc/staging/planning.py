@@ -102,7 +102,15 @@ def plan_copy(
 
 def published(place: Endpoint, name: str) -> Manifest | None:
     """The manifest that an earlier copy left; one that cannot be read is as good as none."""
-    return read_published(place.read_bytes(name) or b"", str(place))
+    found = place.stat([name])[0]
+    if found is None or found.size < 0:
+        return None
+    pin, manifest = place.manifests.get(name, ("", None))
+    if manifest is None or pin != found.pin or not place.pins_tell:
+        manifest = read_published(place.read_found(found), str(place))
+        if manifest is not None:
+            place.manifests[name] = found.pin, manifest
+    return manifest
 
 
 def read_published(data: bytes, place: str) -> Manifest | None:

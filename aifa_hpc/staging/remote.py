@@ -177,6 +177,12 @@ class Remote:
             body = self._exactly(buffer[: prefix.body])
             yield body if prefix.kind is Kind.DATA else self._unpacked(body, len(buffer))
 
+    def content(self, path: str, size: int) -> bytes:
+        """All of a small file."""
+        call, buffer = self.ask("read", path=path, offset=0, length=size), memoryview(bytearray(_TOGETHER))
+        pieces = self.data(call, buffer, path=path, doing="read")
+        return b"".join(bytes(piece) for piece in pieces if isinstance(piece, memoryview))
+
     def rows(self, op: str, *, path: str, doing: str, **words: Any) -> Iterator[Any]:
         """The rows that a call streams."""
         call = self.ask(op, **words)

@@ -39,7 +39,7 @@ class Route:
             lanes: Parallel streams, where they were asked for.
         """
         if not self.fresh:
-            self.destination.expect(1)  # which reads the manifest, while the source is listed
+            self.destination.expect(1)  # for what changed, while the source is listed
             return
         most = lanes or min(self.source.first, self.destination.first)
         if self.only and (file := self.source.stat([self.only])[0]) is not None:

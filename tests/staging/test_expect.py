@@ -81,3 +81,25 @@ def test_lanes_are_expected_where_all_must_be_sent(tmp_path: Path, ledger: Ledge
         copy(_Told(tmp_path / source), far, clearance=clearance, ledger=ledger)
         expected.append(far.expected)
     assert [[3], [1], [2], [1], [1]] == expected
+
+
+def test_few_small_files_go_over_one_conversation(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """Into a folder that is known another one only begins for bytes that are worth it; a look at it needs none."""
+    opened = []
+    for number, sizes in enumerate(((1, 2, 3, 4), (), (2 * BLOCK, 2 * BLOCK))):
+        make_tree(tmp_path / "src", {f"{number}-{at}": bytes(size) for at, size in enumerate(sizes)})
+        (tmp_path / "dst").mkdir(exist_ok=True)
+        transport = _Counting()
+        with SSHEndpoint(transport, str(tmp_path / "dst"), channels=2) as there:
+            copy(LocalEndpoint(tmp_path / "src"), there, clearance=clearance, ledger=ledger)
+        opened.append(transport.opened)
+    assert [2, 2, 3] == opened
+
+
+def test_a_small_file_is_read_without_a_conversation_of_its_own(tmp_path: Path) -> None:
+    """By the one that answers questions."""
+    make_tree(tmp_path, {"small": b"1234"})
+    transport = _Counting()
+    with SSHEndpoint(transport, str(tmp_path)) as endpoint:
+        assert [b"1234", None] == [endpoint.read_bytes(path) for path in ("small", "none")]
+    assert transport.opened == 1

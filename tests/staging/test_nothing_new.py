@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aifa_hpc.privacy.gate import Clearance
+    from aifa_hpc.staging.model import Found
     from aifa_hpc.staging.plan import Plan
 
 FILES = {"a": b"a", "b/c": b"cc", "d": b""}
@@ -26,9 +27,9 @@ class _Read(LocalEndpoint):
         super().__init__(root)
         self.read: list[str] = []
 
-    def read_bytes(self, path: str) -> bytes | None:
-        self.read.append(path)
-        return super().read_bytes(path)
+    def read_found(self, found: Found) -> bytes:
+        self.read.append(found.path)
+        return super().read_found(found)
 
 
 class _Noted(Ledger):
@@ -42,14 +43,15 @@ class _Noted(Ledger):
 
 
 def test_the_manifest_is_read_once(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
-    """By planning and by the copy together; and once more before another one takes its place."""
+    """By planning, by the copy and before another one takes its place; again only when it is another one by then."""
     make_tree(tmp_path / "src", FILES)
     read = []
-    for _ in range(2):
+    for more in ({}, {}, {"e": b"e"}):
+        make_tree(tmp_path / "src", more)
         far = _Read(tmp_path / "dst")
         copy(LocalEndpoint(tmp_path / "src"), far, clearance=clearance, ledger=ledger)
         read.append(far.read)
-    assert [[MANIFEST, MANIFEST], [MANIFEST]] == read
+    assert [[], [MANIFEST], [MANIFEST]] == read
 
 
 def test_what_others_publish_meanwhile_stays(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:

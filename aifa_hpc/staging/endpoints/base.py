@@ -13,6 +13,7 @@ Promises of a destination:
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
+    from aifa_hpc.manifest import Manifest
     from aifa_hpc.staging.model import Found, Kind, Loan, Partial, PartSum, Target
 
 
@@ -128,8 +130,10 @@ class Endpoint(ABC):
         limits: How files may be cut.
         lanes: How many lanes may be worth having.
         first: How many are worth beginning with.
+        lane_worth: Bytes for each lane without which it is not: what beginning it costs, they take to pass another.
         checks_md5: Parts are proven by MD5 (object stores) instead of SHA-256.
         lends: :meth:`borrow` can do it.
+        pins_tell: A file that was replaced has another pin, however soon that was.
         writable: It can be a destination.
         last: Of a source: files that are published after all others, in this order.
     """
@@ -137,10 +141,12 @@ class Endpoint(ABC):
     local: bool = False
     checks_md5: bool = False
     lends: ClassVar[bool] = False
+    pins_tell: ClassVar[bool] = True
     writable: ClassVar[bool] = True
     limits: Limits = Limits()
     lanes: int = 4
     first: int = 4
+    lane_worth: ClassVar[int] = 1
     last: tuple[str, ...] = ()
     identity: str
 
@@ -199,10 +205,17 @@ class Endpoint(ABC):
     def read_bytes(self, path: str) -> bytes | None:
         """A small file, or ``None``."""
         found = self.stat([path])[0]
-        if found is None or found.size < 0:
-            return None
+        return None if found is None or found.size < 0 else self.read_found(found)
+
+    def read_found(self, found: Found) -> bytes:
+        """All of a small file that :meth:`stat` has just told of."""
         with self.lane() as lane:
-            return b"".join(bytes(view) for view in lane.read(path, Part(index=0, offset=0, length=found.size)))
+            return b"".join(bytes(view) for view in lane.read(found.path, Part(index=0, offset=0, length=found.size)))
+
+    @functools.cached_property
+    def manifests(self) -> dict[str, tuple[str, Manifest]]:
+        """Those that were read here, by name, each with the pin it had: one that did not change is not read again."""
+        return {}
 
     @abstractmethod
     def partials(self, folders: Sequence[str]) -> list[Partial]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from aifa_hpc.errors import AifaError, InputError
 from aifa_hpc.manifest import is_ours, safe_path
@@ -35,6 +35,8 @@ class PlainEndpoint(Endpoint):
         channels: Conversations for data.
         label: What the machine is called, in messages and in the ledger.
     """
+
+    pins_tell: ClassVar[bool] = False  # those of SFTP are of whole seconds
 
     def __init__(self, make: Callable[[], Tools] | Pool, root: str, *, channels: int, label: str) -> None:
         if not root.startswith("/") or "\0" in root:

@@ -21,6 +21,7 @@ from aifa_hpc.staging.remote import PATIENCE_SECONDS, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from aifa_hpc.staging.model import Kind
     from aifa_hpc.transport.base import Transport
@@ -53,6 +54,7 @@ class SSHEndpoint(Endpoint):
     """
 
     lends: ClassVar[bool] = True
+    lane_worth: ClassVar[int] = _WINDOW
 
     def __init__(
         self,
@@ -121,6 +123,11 @@ class SSHEndpoint(Endpoint):
         with self._remote() as remote:
             rows = remote.call("stat", paths=list(paths))["rows"]
         return [found_of(row) if row is not None else None for row in rows]
+
+    def read_found(self, found: Found) -> bytes:
+        """Answered as a question: no conversation for data has to begin."""
+        with self._remote() as remote:
+            return remote.content(found.path, found.size)
 
     def sums(self, wanted: Iterable[tuple[str, Sequence[Part]]], *, md5: bool = False) -> Iterator[list[PartSum]]:
         """Hashes parts where they are."""
@@ -205,10 +212,8 @@ class SSHEndpoint(Endpoint):
         """Ends the conversations."""
         self._pool.close()
 
-    @contextmanager
-    def _remote(self) -> Iterator[Remote]:
-        with self._pool.control(self._root) as remote:
-            yield remote
+    def _remote(self) -> AbstractContextManager[Remote]:
+        return self._pool.control(self._root)
 
     def _sums(self, batch: Sequence[tuple[str, Sequence[Part]]], *, md5: bool) -> Iterator[list[PartSum]]:
         items = [(path, [(part.offset, part.length) for part in parts]) for path, parts in batch]
@@ -284,10 +289,7 @@ class Conversations:
         with self._lock:
             remote = self._idle.pop() if self._idle else None
             coming = self._coming.popleft() if remote is None and self._coming else None
-        if coming is not None:
-            remote = coming.result()
-        if remote is None:
-            return self._begin(root)
+        remote = coming.result() if coming is not None else remote or self._begin(root)
         if remote.root != root:
             try:
                 remote.enter(root)
