@@ -17,7 +17,10 @@ WORTH = 1.25
 
 SAMPLE = 64 * 1024
 EVERY = 4
-"""Pieces, of 1 MiB, for which a decision holds."""
+"""Pieces, of 1 MiB, for which a decision holds, at first."""
+
+SELDOM = 64
+"""Pieces for which it holds when it was the same "no" again and again: a sample of what does not shrink costs 2 ms."""
 
 HIDDEN = 3 * 2**20
 """An SSH channel's window (2 MiB) and the pipes before it, which take bytes at no link's pace."""
@@ -45,15 +48,18 @@ class Packing:
         self._hidden = 0
         self._sent = 0.0
         self._waited = 0.0
-        self._pieces = 0
+        self._left = 0
+        self._every = EVERY
         self._on = False
         self.saved = 0
 
     def pack(self, view: memoryview) -> "Optional[bytes]":
         """A piece as it is to be sent; ``None`` for as it is."""
-        if self._pieces % EVERY == 0:
+        if not self._left and self._sent >= MEASURED and len(view) >= SAMPLE:
             self._on = self._pays(view)
-        self._pieces += 1
+            self._every = EVERY if self._on else min(SELDOM, 2 * self._every)
+            self._left = self._every
+        self._left = max(0, self._left - 1)
         if not self._on:
             return None
         data = zlib.compress(view, LEVEL)
@@ -78,8 +84,6 @@ class Packing:
 
     def _pays(self, view: memoryview) -> bool:
         """The link is slower than packing, and the data shrink."""
-        if self._sent < MEASURED or len(view) < SAMPLE:
-            return False
         middle = (len(view) - SAMPLE) // 2
         begun = self._clock()
         data = zlib.compress(view[middle : middle + SAMPLE], LEVEL)

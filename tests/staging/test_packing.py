@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aifa_hpc.staging.packing import EVERY, HIDDEN, MEASURED, BadPackError, Packing, unpack
+from aifa_hpc.staging.packing import EVERY, HIDDEN, MEASURED, SELDOM, BadPackError, Packing, unpack
 
 PIECE = 2**20
 SHRINKS = memoryview(b"12.5,beech,2024-05-01\n" * (PIECE // 22))
@@ -25,9 +25,11 @@ class Link:
         self.seconds, self.sample = seconds, sample
         self.packing = Packing(self.clock)
         self.sent = 0
+        self.looks = 0
 
     def clock(self) -> float:
         """Each look takes as long as packing a sample."""
+        self.looks += 1
         self.now += self.sample
         return self.now
 
@@ -61,6 +63,15 @@ def test_a_slow_link_has_data_packed() -> None:
 def test_what_does_not_shrink_is_sent_as_it_is() -> None:
     """Parquet, and whatever was packed before."""
     assert 0 == Link(seconds=10.0).carry(RANDOM, 20)
+
+
+def test_what_never_shrinks_is_seldom_looked_at() -> None:
+    """A sample costs as much as to hash four pieces; what shrinks after all is seen all the same."""
+    link = Link(seconds=10.0)
+    link.carry(RANDOM, 10 * SELDOM)
+    samples = link.looks // 2 - 10 * SELDOM  # writes are timed too
+    assert samples <= 14
+    assert link.carry(SHRINKS, 2 * SELDOM) >= SELDOM
 
 
 def test_a_link_that_is_quicker_than_packing_is_not_slowed() -> None:
