@@ -104,7 +104,7 @@ def _whole(source: str) -> str:
     """A source that lists all of its files, also those that are there: a version needs to know them.
 
     Only new ones go over all the same. ``incremental`` would not look at the others. Files that are made of rows would
-    have the names of those of the version before, which a run may be reading: each version's lie apart.
+    have the names of those of the version before, which a run may be reading: each version's have their own.
     """
     if not is_table(source):
         return source

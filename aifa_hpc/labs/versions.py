@@ -5,7 +5,7 @@
     DEST/LAB/
     ├── train/
     │   ├── data/part-0.parquet ...        files of all versions, in place: what two versions share is there once
-    │   ├── 0123456789ab/part-00000...     rows that were chosen: a folder for each version
+    │   ├── part-00000-HASH.parquet        rows that were chosen: other files for each version
     │   ├── .aifa-manifest.jsonl           of all that is there
     │   └── .VERSION.aifa-manifest.jsonl   of one version: what a run reads, and what ``aifa stage ensure`` brings back
     └── train.lab/

@@ -66,8 +66,8 @@ class Wanted:
         mode: ``files``: whole files that may hold such rows, byte for byte. ``pushdown``: new Parquet files of just
             these rows and columns. ``incremental``: files that are not at the destination yet, by its manifest.
         relocate: Metadata of an Iceberg table is rewritten for its new place; without, every file stays as it is.
-        apart: ``yes``: files that ``pushdown`` makes lie in a folder named after what is in them, so that those of
-            another snapshot, filter or columns come beside them and not in their place. Once they are made: its name.
+        apart: ``yes``: the names of files that ``pushdown`` makes end in a hash of what is in them, so that those of
+            another snapshot, filter or columns come beside them and not in their place. Once they are made: that hash.
     """
 
     table: TableName | str
@@ -109,7 +109,7 @@ class Wanted:
             )
         if self.apart and (self.mode != "pushdown" or _APART.fullmatch(self.apart) is None):
             raise InputError(
-                f"apart={self.apart} with mode {self.mode!r}: only files of mode pushdown have a folder of their own.",
+                f"apart={self.apart} with mode {self.mode!r}: only files of mode pushdown have names of their own.",
                 hint="Write mode=pushdown&apart=yes, or leave it out.",
             )
         if isinstance(self.table, str) and (self.mode == "incremental" or not self.relocate):

@@ -124,9 +124,12 @@ def _made(wanted: Wanted, identity: str, files: list[Path], time_ns: int) -> Tab
     items = [made_item(file.name, file, time_ns or file.stat().st_mtime_ns) for file in files]
     if wanted.apart:
         held = "".join(f"{one.found.path} {one.found.pin}\n" for one in items)
-        name = hashlib.sha256(held.encode("ascii")).hexdigest()[:12]
-        wanted = replace(wanted, apart=name)
-        items = [replace(one, found=replace(one.found, path=f"{name}/{one.found.path}")) for one in items]
+        mark = hashlib.sha256(held.encode("ascii")).hexdigest()[:12]
+        wanted = replace(wanted, apart=mark)
+        end = f"-{mark}.parquet"
+        items = [
+            replace(one, found=replace(one.found, path=one.found.path.removesuffix(".parquet") + end)) for one in items
+        ]
     return TableSource(text=str(wanted), identity=identity, items={one.found.path: one for one in items})
 
 

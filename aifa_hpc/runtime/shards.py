@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aifa_hpc.runtime.shares import Rows
 
 _APART = re.compile(r"\?.*\bapart=([0-9a-f]{12})$", re.ASCII)
-"""The end of a source of which each version's rows lie in a folder of their own (:mod:`aifa_hpc.lakehouse.names`)."""
+"""The end of a source of which each version's files have names of their own (:mod:`aifa_hpc.lakehouse.names`)."""
 
 _READERS = 16
 """Footers are small and far away: a parallel file system answers many at once."""
@@ -244,12 +244,12 @@ def _files(source: Root) -> Files:
 
 
 def _present(manifest: Manifest) -> list[str]:
-    """Paths of its files; of files that were made of rows and lie apart, those of the last copy."""
+    """Paths of its files; of files that were made of chosen rows for each version, those of the last copy."""
     apart = [_APART.search(one.source) for one in manifest.sets]
     found = []
     for entry in manifest.entries:
-        folder = apart[entry.set]
-        if folder is None or entry.path.startswith(f"{folder[1]}/"):
+        mark = apart[entry.set]
+        if mark is None or entry.path.endswith(f"-{mark[1]}.parquet"):
             found.append(entry.path)
     return found
 

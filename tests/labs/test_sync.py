@@ -310,7 +310,7 @@ def chosen(place: Place, version: str = "") -> list[int]:
         return sorted(number for batch in batches for number in batch["n"].to_pylist())
 
 
-def test_rows_that_were_chosen_lie_apart(place: Place, table: Table) -> None:
+def test_rows_that_were_chosen_have_files_for_each_version(place: Place, table: Table) -> None:
     """Each snapshot's are a version beside the others; by the folder alone the present ones are read."""
     first = place.sync(source=CHOSEN)
     again = place.sync(source=CHOSEN)
