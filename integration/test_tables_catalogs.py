@@ -12,6 +12,7 @@ import http.server
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -24,6 +25,9 @@ from moto.server import ThreadedMotoServer
 from pyiceberg.catalog import load_catalog
 from pyiceberg.table import StaticTable
 
+from aifa_hpc.errors import OutcomeUnknownError
+from aifa_hpc.lakehouse.append import append
+from aifa_hpc.lakehouse.names import read_table_name
 from aifa_hpc.testing.stores import Bucket
 from tests.lakehouse.tables import catalog, local
 from tests.program import Ran, run_aifa
@@ -145,6 +149,7 @@ class Rest(http.server.BaseHTTPRequestHandler):
     """What opening a table asks a REST catalog for."""
 
     table: Table
+    silence: threading.Event
 
     def do_GET(self) -> None:
         """Answers those who have the token."""
@@ -159,6 +164,11 @@ class Rest(http.server.BaseHTTPRequestHandler):
         else:
             missing = {"message": f"nothing at {self.path}", "type": "NoSuchTableException", "code": 404}
             self._answer(404, {"error": missing})
+
+    def do_POST(self) -> None:
+        """Takes a commit, and says nothing."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.silence.wait()
 
     def _answer(self, code: int, document: dict[str, Any]) -> None:
         data = json.dumps(document).encode()
@@ -175,7 +185,17 @@ class Rest(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def rest(table: Table) -> Iterator[str]:
     """A REST catalog with one table; gives its address."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Served", (Rest,), {"table": table})) as server:
+    silence = threading.Event()
+    served = type("Served", (Rest,), {"table": table, "silence": silence})
+    with serving(served) as url:
+        yield url
+        silence.set()
+
+
+@contextlib.contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server of this machine; gives its address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -196,3 +216,73 @@ def test_rest(configured: Callable[..., None], tmp_path: Path) -> None:
     assert unanswered(stranger)
     assert unanswered(stage(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.fixture
+def mute() -> Iterator[int]:
+    """A port that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "uri"),
+    [
+        ("rest", "http://lab:secret@127.0.0.1:{}"),
+        ("sql", "postgresql+psycopg2://lab:secret@127.0.0.1:{}/lab"),
+        ("hive", "thrift://127.0.0.1:{}"),
+    ],
+)
+def test_a_catalog_that_never_answers(
+    mute: int, configured: Callable[..., None], tmp_path: Path, kind: str, uri: str
+) -> None:
+    """It has the time that its property gives it; then table and catalog are named."""
+    pytest.importorskip({"rest": "requests", "sql": "psycopg2", "hive": "thrift"}[kind])
+    configured(type=kind, uri=uri.format(mute), aifa__seconds="3")
+    ran = stage(tmp_path / "copy")
+
+    assert 3 == ran.code, ran.err
+    assert "iceberg:lab.d.t: catalog 'lab' at " in ran.err
+    assert "does not answer within 3 seconds" in ran.err
+    assert "secret" not in ran.err
+
+
+def test_a_commit_that_is_never_answered(configured: Callable[..., None], tmp_path: Path) -> None:
+    """It is tried again, and in the end it is said that it may have landed."""
+    with rest(fill(catalog(tmp_path / "lab"))) as url:
+        configured(type="rest", uri=url, token=TOKEN, aifa__seconds="3")
+        rows = pa.table({"n": pa.array([1], pa.int64())})
+        with pytest.raises(OutcomeUnknownError, match=r"failed 2 times, the last time by .*Timeout"):
+            append(read_table_name("iceberg:lab.d.t"), lambda: rows, token="x", attempts=2, longest_wait=0.1)
+
+
+GARBAGE = [
+    (200, b"<html>Please log in</html>", "what catalog 'lab' answers is no table"),
+    (200, b'{"metadata": {"key": "secret"}}', "what catalog 'lab' answers is no table"),
+    (403, b"", "Are the credential or token of catalog 'lab' right"),
+    (500, b'{"error": {"message": "no disk", "type": "Broken", "code": 500}}', "no disk"),
+]
+
+
+@pytest.mark.parametrize(("code", "body", "said"), GARBAGE)
+def test_answers_that_are_none(
+    configured: Callable[..., None], tmp_path: Path, code: int, body: bytes, said: str
+) -> None:
+    """Of a REST catalog, or of something else at its address: the catalog's fault, and no secret in what is said."""
+
+    class Wrong(Rest):
+        def do_GET(self) -> None:
+            config = self.path.startswith("/v1/config")
+            data = b"{}" if config and body.startswith(b'{"metadata"') else body
+            self.send_response(200 if config and data != body else code)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    with serving(Wrong) as url:
+        configured(type="rest", uri=url, token="secret")
+        ran = stage(tmp_path / "copy")
+
+    assert unanswered(ran)
+    assert said in ran.err
+    assert "Traceback" not in ran.err

@@ -15,8 +15,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aifa_hpc.errors import InputError, OutcomeUnknownError, SiteError
+from aifa_hpc.errors import InputError, OutcomeUnknownError
 from aifa_hpc.lakehouse.catalogs import load_table
+from aifa_hpc.lakehouse.iceberg import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,19 +124,8 @@ def load_present(name: TableName) -> Table:
         InputError: No such catalog or table.
         SiteError: The catalog does not answer.
     """
-    from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError  # noqa: PLC0415
-
-    try:
+    with told(name, "open"):
         return load_table(name)
-    except (NoSuchTableError, NoSuchNamespaceError) as error:
-        raise InputError(f"{name}: the catalog has no such table: {error}.") from error
-    except ValueError as error:
-        raise InputError(
-            f"cannot open {name}: {error}.",
-            hint="pyiceberg finds catalogs in ~/.pyiceberg.yaml and in PYICEBERG_CATALOG__NAME__URI.",
-        ) from error
-    except Exception as error:  # each kind of catalog has errors of its own
-        raise SiteError(f"cannot open {name}: {type(error).__name__}: {error}") from error
 
 
 def _once(name: TableName, read: Callable[[], pa.Table], token: str, load: Callable[[TableName], Table]) -> Appended:

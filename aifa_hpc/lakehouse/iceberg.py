@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aifa_hpc.errors import InputError, SiteError
+from aifa_hpc.errors import AifaError, InputError, SiteError
 from aifa_hpc.lakehouse.catalogs import load_table
 from aifa_hpc.lakehouse.names import read_time
 from aifa_hpc.lakehouse.relocate import read_metadata
@@ -120,7 +120,7 @@ class Pinned:
 
     def told(self, doing: str) -> AbstractContextManager[None]:
         """Explains what goes wrong meanwhile; raises InputError or SiteError."""
-        return _told(self.name.at(self.snapshot_id), doing)
+        return told(self.name.at(self.snapshot_id), doing)
 
     def metadata(self) -> dict[str, Any]:
         """The table's metadata as it is written; errors as :meth:`read`."""
@@ -217,7 +217,7 @@ def open_table(name: TableName) -> Pinned:
         InputError: No such catalog, table, tag or snapshot, or the table has none.
         SiteError: The catalog does not answer.
     """
-    with _told(name, "open"):
+    with told(name, "open"):
         table = load_table(name)
     return Pinned(name=name, table=table, snapshot_id=_pin(name, table))
 
@@ -291,9 +291,10 @@ def _iso(milliseconds: int) -> str:
 
 
 @contextmanager
-def _told(name: TableName, doing: str) -> Iterator[None]:
-    """What pyiceberg raises, as whose fault it is."""
-    from pyiceberg import exceptions  # noqa: PLC0415 - heavy, and only here
+def told(name: TableName, doing: str) -> Iterator[None]:
+    """What pyiceberg raises meanwhile, as whose fault it is; raises InputError or SiteError."""
+    from pydantic import ValidationError  # noqa: PLC0415 - heavy, and only here
+    from pyiceberg import exceptions  # noqa: PLC0415
 
     missing = (
         exceptions.NoSuchTableError,
@@ -312,8 +313,23 @@ def _told(name: TableName, doing: str) -> Iterator[None]:
             f"cannot {doing} for {name}: the file is gone: {error}.",
             hint="The snapshot may have expired meanwhile: name a newer one, or tag the one you need.",
         ) from error
-    except InputError:
+    except AifaError:
         raise
+    except ValidationError as error:
+        # Without the values: an answer of a catalog may hold its keys.
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_SHOWN]
+        said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'all of it'}: {one['msg']}" for one in wrong)
+        if doing == "open" and name.catalog:
+            raise SiteError(
+                f"cannot open for {name}: what catalog {name.catalog!r} answers is no table: {said}.",
+                hint="Is its address that of a REST catalog, and no login page or proxy before it?",
+            ) from None
+        raise InputError(f"cannot {doing} for {name}: its metadata is damaged: {said}.") from None
+    except (exceptions.UnauthorizedError, exceptions.ForbiddenError, exceptions.AuthorizationExpiredError) as error:
+        raise SiteError(
+            f"cannot {doing} for {name}: {type(error).__name__}: {error}",
+            hint=f"Are the credential or token of catalog {name.catalog!r} right, and may they read the table?",
+        ) from error
     except (ValueError, TypeError) as error:
         hint = "pyiceberg finds catalogs in ~/.pyiceberg.yaml and in PYICEBERG_CATALOG__NAME__URI."
         raise InputError(f"cannot {doing} for {name}: {error}.", hint=hint if doing == "open" else "") from error
