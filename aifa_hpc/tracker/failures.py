@@ -63,6 +63,7 @@ def read_patterns(text: str) -> tuple[Pattern, ...]:
 _TRACEBACK = re.compile(r"^(?P<prefix>(?:\[[^\]]*\]:? ?|\d+: )?)Traceback \(most recent call last\):")
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 _LONGEST = 400  # letters of a line that are shown
+_READ = 2000  # letters at each end of a line that are read: a pattern may take the square of them
 
 
 def read_log(path: str, lines: Sequence[str], cluster: str, patterns: Sequence[Pattern]) -> Iterator[Finding]:
@@ -74,6 +75,7 @@ def read_log(path: str, lines: Sequence[str], cluster: str, patterns: Sequence[P
         cluster: Slurm's name of the cluster.
         patterns: In the order in which they are told.
     """
+    lines = [line if len(line) <= 2 * _READ else f"{line[:_READ]} {line[-_READ:]}" for line in lines]
     known = [pattern for pattern in patterns if not pattern.clusters or cluster in pattern.clusters]
     named: set[str] = set()
     for pattern in known:

@@ -101,9 +101,9 @@ CORPUS = {
     "module-missing": (LMOD, "cause"),
     "python-module-missing": ("ModuleNotFoundError: No module named 'flash_attn'", "cause"),
     "library-missing": (LIBRARY, "cause"),
-    "file-missing": ("python: can't open file '/scratch/p/train.py': [Errno 2] No such file or directory", "cause"),
-    "file-missing program": ("/var/spool/slurmd/job42/slurm_script: line 9: torchrun: command not found", "cause"),
-    "permission": ("bash: ./run.sh: Permission denied", "cause"),
+    "file-missing": ("python: can't open file '/scratch/p/train.py': [Errno 2] No such file or directory", "sign"),
+    "file-missing program": ("/var/spool/slurmd/job42/slurm_script: line 9: torchrun: command not found", "sign"),
+    "permission": ("bash: ./run.sh: Permission denied", "sign"),
     "gpu-lost": ("RuntimeError: No HIP GPUs are available", "cause"),
     "gpu-index": ("RuntimeError: CUDA error: invalid device ordinal", "cause"),
     "gpu-fault": ("Memory access fault by GPU node-4 (Agent handle: 0x55) on address 0x7f", "cause"),
@@ -176,6 +176,18 @@ def test_the_evidence_is_the_first_line_and_how_often_it_came() -> None:
         one.evidence.startswith("[rank3]"),
         "(2 lines like it)" in one.evidence,
     )
+
+
+def test_a_file_that_was_missed_on_the_way_does_not_hide_the_exception() -> None:
+    """Programs say so and go on; what ended the program is told as the cause."""
+    text = f"cat: /etc/site.conf: No such file or directory\n{CHAINED.strip()}"
+    assert {("exception", "cause"), ("file-missing", "sign")} == set(found(text))
+
+
+@pytest.mark.parametrize("word", ["x", ".so", ".so:", "MIOpen", "ConnectionError", "JOB x ON y CANCELLED AT z "])
+def test_a_line_without_end_is_read_at_its_ends(word: str) -> None:
+    """Patterns may take the square of a line's length (an hour for this one); what it says last is still found."""
+    assert "gpu-memory" in dict(found(word * 400_000 + " CUDA out of memory"))
 
 
 def test_the_exception_is_that_of_the_first_traceback_with_its_chain() -> None:
