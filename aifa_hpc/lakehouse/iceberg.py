@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import AifaError, InputError, SiteError
 from aifa_hpc.lakehouse.catalogs import load_table
+from aifa_hpc.lakehouse.filters import require_columns, require_filter
 from aifa_hpc.lakehouse.names import read_time
 from aifa_hpc.lakehouse.relocate import read_metadata
 from aifa_hpc.lakehouse.scan import scan_batches
@@ -16,6 +17,7 @@ from aifa_hpc.lakehouse.scan import scan_batches
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     import pyarrow as pa
     from pyiceberg.expressions import BooleanExpression
@@ -100,7 +102,7 @@ class Pinned:
 
     Attributes:
         name: As the user wrote it.
-        table: pyiceberg's.
+        table: pyiceberg's, with this snapshot as its present one, and the columns that it had then.
         snapshot_id: The snapshot.
     """
 
@@ -138,38 +140,42 @@ class Pinned:
             SiteError: The table's files cannot be read.
         """
         self._require(columns)
-        return self._selection(self._tasks(where), where)
+        return self._selection(self._tasks(where, rows=False), where)
 
-    def rows(self, *, where: str, columns: Sequence[str]) -> Rows:
-        """What is asked for, to be read file by file; errors as :meth:`select`."""
+    def rows(self, *, where: str, columns: Sequence[str], scratch: Path | None = None) -> Rows:
+        """What is asked for, to be read file by file; errors as :meth:`select`, ``scratch`` as ``scan_batches``."""
         from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow  # noqa: PLC0415 - heavy, and only here
 
         self._require(columns)
-        tasks = self._tasks(where)
-        projected = self.table.scan(snapshot_id=self.snapshot_id, selected_fields=tuple(columns) or ("*",)).projection()
-        arrow = ArrowScan(self.table.metadata, self.table.io, projected, read_filter(where))
+        tasks = self._tasks(where, rows=True)
+        projected = self.table.scan(selected_fields=tuple(columns) or ("*",)).projection()
+        arrow = ArrowScan(self.table.metadata, self.table.io, projected, self._filter(where, rows=True))
         numbers = projected.field_ids
         return Rows(
             schema=schema_to_pyarrow(projected, include_field_ids=False),
             selection=self._selection(tasks, where),
             tasks=tuple(tasks),
             sizes=tuple(_read_bytes(task.file, numbers) for task in tasks),
-            batches=lambda task: self._batches(arrow, task),
+            batches=lambda task: self._batches(arrow, task, scratch),
         )
 
-    def _batches(self, scan: ArrowScan, task: FileScanTask) -> Iterator[pa.RecordBatch]:
+    def _batches(self, scan: ArrowScan, task: FileScanTask, scratch: Path | None) -> Iterator[pa.RecordBatch]:
         with self.told(f"read {task.file.file_path}"):
-            yield from scan_batches(scan, task)
+            yield from scan_batches(scan, task, scratch=scratch)
 
     def _require(self, columns: Sequence[str]) -> None:
         """Refuses a column that is not in the snapshot."""
-        schema = self.table.scan(snapshot_id=self.snapshot_id).projection()
+        schema = self.table.schema()
         known = [schema.find_column_name(number) or "" for number in schema.field_ids]
         require_columns(f"{self.name} at snapshot {self.snapshot_id}", columns, known)
 
-    def _tasks(self, where: str) -> list[FileScanTask]:
+    def _filter(self, where: str, *, rows: bool) -> BooleanExpression:
+        return require_filter(f"{self.name} at snapshot {self.snapshot_id}", where, self.table.schema(), rows=rows)
+
+    def _tasks(self, where: str, *, rows: bool) -> list[FileScanTask]:
+        wanted = self._filter(where, rows=rows)
         with self.told(f"plan {where!r}" if where else "plan"):
-            scan = self.table.scan(read_filter(where), snapshot_id=self.snapshot_id)
+            scan = self.table.scan(wanted)
             return sorted(scan.plan_files(), key=lambda task: task.file.file_path)
 
     def _selection(self, tasks: Sequence[FileScanTask], where: str) -> Selection:
@@ -177,7 +183,9 @@ class Pinned:
             Chosen(location=task.file.file_path, size=task.file.file_size_in_bytes, rows=task.file.record_count)
             for task in tasks
         )
-        all_files, all_bytes, all_rows = (where and self._totals()) or _count(self._tasks("") if where else tasks)
+        all_files, all_bytes, all_rows = (where and self._totals()) or _count(
+            self._tasks("", rows=False) if where else tasks
+        )
         return Selection(files=chosen, all_files=all_files, all_bytes=all_bytes, all_rows=all_rows)
 
     def _totals(self) -> tuple[int, int, int] | None:
@@ -195,21 +203,6 @@ def _count(tasks: Sequence[FileScanTask]) -> tuple[int, int, int]:
     return len(files), sum(file.file_size_in_bytes for file in files), sum(file.record_count for file in files)
 
 
-def require_columns(table: str, columns: Sequence[str], known: Sequence[str]) -> None:
-    """Refuses a column that is not in a table.
-
-    Raises:
-        InputError: It names the column, and the one that may be meant.
-    """
-    for column in columns:
-        if column not in known:
-            near = difflib.get_close_matches(column, known, 1)
-            raise InputError(
-                f"{table} has no column {column!r}.",
-                hint=f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}.",
-            )
-
-
 def open_table(name: TableName) -> Pinned:
     """Opens a table and pins the snapshot that was meant.
 
@@ -219,7 +212,20 @@ def open_table(name: TableName) -> Pinned:
     """
     with told(name, "open"):
         table = load_table(name)
-    return Pinned(name=name, table=table, snapshot_id=_pin(name, table))
+    snapshot_id = _pin(name, table)
+    return Pinned(name=name, table=_as_of(table, snapshot_id), snapshot_id=snapshot_id)
+
+
+def _as_of(table: Table, snapshot_id: int) -> Table:
+    """The table as it was: an earlier snapshot's columns have their names of then, in filters, too."""
+    from pyiceberg.table import Table as Plain  # noqa: PLC0415 - heavy, and only here
+
+    metadata, snapshot = table.metadata, table.snapshot_by_id(snapshot_id)
+    if snapshot_id == metadata.current_snapshot_id or snapshot is None:
+        return table
+    schema = metadata.current_schema_id if snapshot.schema_id is None else snapshot.schema_id
+    then = metadata.model_copy(update={"current_snapshot_id": snapshot_id, "current_schema_id": schema})
+    return Plain(table.name(), then, table.metadata_location, table.io, table.catalog, table.config)
 
 
 def _pin(name: TableName, table: Table) -> int:
@@ -257,25 +263,6 @@ def _existing(name: TableName, table: Table, snapshot_id: int) -> int:
             hint=f"The latest ones are {latest}.",
         )
     return snapshot_id
-
-
-def read_filter(where: str) -> BooleanExpression:
-    """A row filter, as pyiceberg reads it; an empty one takes all rows.
-
-    Raises:
-        InputError: It is none.
-    """
-    from pyiceberg.expressions import AlwaysTrue  # noqa: PLC0415 - heavy, and only here
-    from pyiceberg.expressions.parser import parse  # noqa: PLC0415 - heavy, and only here
-    from pyparsing import ParseException  # noqa: PLC0415 - comes with pyiceberg
-
-    try:
-        return parse(where) if where else AlwaysTrue()
-    except ParseException as error:
-        raise InputError(
-            f"the filter {where!r} cannot be read from character {error.loc + 1} on.",
-            hint="Write it like: label = 3 and day >= '2026-01-01' or name in ('a', 'b') or score is not null.",
-        ) from error
 
 
 def _read_bytes(file: DataFile, numbers: Collection[int]) -> int:

@@ -74,7 +74,8 @@ def open_wanted(
 
 
 def _pushdown(wanted: Wanted, pinned: Pinned, *, base: Path, told: Callable[[str], None]) -> Endpoint:
-    rows = pinned.rows(where=wanted.where, columns=wanted.columns)
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    rows = pinned.rows(where=wanted.where, columns=wanted.columns, scratch=base)
     told(_report(str(wanted), rows.selection, wanted=sum(rows.sizes)))
     inputs = [Input(size=size, key=task) for task, size in zip(rows.tasks, rows.sizes, strict=True)]
     identity = f"iceberg:{pinned.table.metadata.table_uuid}"
