@@ -139,6 +139,8 @@ def want(
     Raises:
         InputError: As :func:`read_wanted`.
     """
+    if "" in columns:
+        raise InputError(f"{text}: a column without a name cannot be had.", hint="Leave it out.")
     if not (columns or where or mode or not relocate):
         return text
     known = read_wanted(text) if is_table(text) else Wanted(table=text)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError, TransferError
-from aifa_hpc.lakehouse.iceberg import Chosen, Selection, read_filter, require_columns
+from aifa_hpc.lakehouse.filters import require_columns, require_filter
+from aifa_hpc.lakehouse.iceberg import Chosen, Selection
 from aifa_hpc.staging.endpoints.source import Source
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class Folder:
         )
         try:
             schema = pyarrow_to_schema(pa.schema(fields), mapping)
-            return expression_to_pyarrow(bind(schema, read_filter(where), case_sensitive=True), schema)
+            wanted = require_filter(self.location, where, schema, rows=True)
+            return expression_to_pyarrow(bind(schema, wanted, case_sensitive=True), schema)
         except InputError:
             raise
         except (ValueError, TypeError) as error:
