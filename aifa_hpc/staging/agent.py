@@ -13,6 +13,8 @@ is served after the other; only "it is on the disk now" is answered late, by the
     CALL {"op": "read", ...}                   ->  DATA* END {"blocks": [...], "pin": ...}
     CALL {"op": "scan"}                        ->  DATA* END {}                      (bodies are JSON lists of rows)
     CALL {"op": "write", ...} DATA* END {...}  ->  REPLY {}     once durable; ABORT instead of END takes it back
+    CALL {"op": "gather", "files": [...]}      ->  DATA {"files": [...]} END {}      (small files, one after the other)
+    CALL {"op": "bundle", "files": [...]} DATA ->  REPLY {"rows": [...]}  once published: rows or failures
 
 DATA of files, either way, may be PACKED instead: see ``staging.packing``.
 
@@ -35,6 +37,8 @@ FRAME = struct.Struct(">BIII")
 CALL, DATA, END, ABORT, REPLY, FAIL, PACKED = 1, 2, 3, 4, 5, 6, 7
 ROWS = 1000
 SYNCERS = 4
+
+_DAMAGED = "arrived with another SHA-256 than it was sent with"
 
 
 class Agent:
@@ -153,7 +157,66 @@ class Agent:
             os.close(fd)
             self._files.remove([partial])
             raise
-        self._later(call, self._publish, fd, header)
+        self._later(call, self._publish, fd, header, True)
+
+    def _do_gather(self, call: int, header: Dict[str, Any]) -> None:
+        """Small files in one answer: for each how long it is, its digest and its pin, or why it cannot be read."""
+        files, at = [], 0  # type: List[Any], int
+        for path, length in header["files"]:
+            view = self._buffer[at : at + length]
+            try:
+                count, pin = self._files.fill(raw(path), view)
+            except (OSError, Refused) as error:
+                files.append(failure(error))
+                continue
+            files.append([count, sums_of(view[:count]), pin])
+            at += count
+        self._data(call, self._buffer[:at], {"files": files})
+        self._send(END, call, {})
+
+    def _do_bundle(self, call: int, header: Dict[str, Any]) -> None:
+        """Small files in one call: compared with their digests, written aside, and published when they are durable."""
+        frame = self._receive()
+        if frame is None:
+            raise Refused("gone", "the sender is gone")
+        kind, number, _, length = frame
+        if number != call or kind not in (DATA, PACKED):
+            raise Refused("protocol", "a frame of another call arrived in between")
+        view = self._plain(kind, self._body(length))
+        made, at = [], 0  # type: List[Any], int
+        for file in header["files"]:
+            made.append((self._aside(file, view[at : at + file["size"]]), file))
+            at += file["size"]
+        self._later(call, self._publish_all, made)
+
+    def _aside(self, file: Dict[str, Any], view: memoryview) -> Any:
+        """The descriptor of a new partial file that holds that, or why there is none."""
+        if sums_of(view) != file["blocks"]:
+            return failure(Refused("damaged", _DAMAGED))
+        partial = raw(file["partial"])
+        try:
+            fd = self._files.create(partial)
+            try:
+                write_all(fd, view, 0)
+            except BaseException:
+                os.close(fd)
+                self._files.remove([partial])
+                raise
+        except (OSError, Refused) as error:
+            return failure(error)
+        return fd
+
+    def _publish_all(self, made: List[Any]) -> Dict[str, Any]:
+        rows = []
+        for fd, file in made:
+            if isinstance(fd, dict):
+                rows.append(fd)
+                continue
+            try:
+                rows.append(self._publish(fd, file, True)["row"])
+            except (OSError, Refused) as error:
+                rows.append(failure(error))
+        return {"rows": rows}
 
     def _take(self, call: int, fd: int, offset: int) -> None:
         """Writes the frames of a call to a file and compares digests at their end."""
@@ -169,24 +232,28 @@ class Agent:
                 raise Refused("aborted", "taken back by the sender")
             if kind == END:
                 if header["blocks"] != sums.finish()[0]:
-                    raise Refused("damaged", "arrived with another SHA-256 than it was sent with")
+                    raise Refused("damaged", _DAMAGED)
                 return
-            view = self._body(length)
-            if kind == PACKED:
-                try:
-                    view = memoryview(unpack(view, CHUNK))
-                except BadPackError as error:
-                    raise Refused("damaged", "arrived in another form than it was sent") from error
+            view = self._plain(kind, self._body(length))
             write_all(fd, view, offset)
             sums.update(view)
             offset += len(view)
 
-    def _publish(self, fd: int, header: Dict[str, Any]) -> Dict[str, Any]:
+    def _plain(self, kind: int, view: memoryview) -> memoryview:
+        """A body as it was before it was packed."""
+        if kind != PACKED:
+            return view
+        try:
+            return memoryview(unpack(view, CHUNK))
+        except BadPackError as error:
+            raise Refused("damaged", "arrived in another form than it was sent") from error
+
+    def _publish(self, fd: int, header: Dict[str, Any], whole: bool = False) -> Dict[str, Any]:
         partial, target = raw(header["partial"]), raw(header["path"])
         try:
             found = self._files.publish(fd, partial, target, header["size"], header["mtime_ns"], header["executable"])
         except BaseException:
-            if header["op"] == "store":
+            if whole:  # nobody will go on with it
                 self._files.remove([partial])
             raise
         return {"row": found}
@@ -241,13 +308,7 @@ class Agent:
         self._send(END, call, {})
 
     def _fail(self, call: int, error: Exception) -> None:
-        if isinstance(error, OSError):
-            name = error.filename if isinstance(error.filename, bytes) else b""
-            header = {"kind": "os", "errno": error.errno or 0, "what": error.strerror or str(error), "path": text(name)}
-        else:
-            assert isinstance(error, Refused)
-            header = {"kind": error.kind, "errno": 0, "what": error.what, "path": text(error.path)}
-        self._send(FAIL, call, header)
+        self._send(FAIL, call, failure(error))
 
     def _send(self, kind: int, call: int, header: Optional[Dict[str, Any]], body: Any = b"") -> None:
         head = json.dumps(header).encode("ascii") if header is not None else b""
@@ -256,11 +317,12 @@ class Agent:
             if len(body):
                 self._write(memoryview(body))
 
-    def _data(self, call: int, view: memoryview) -> None:
+    def _data(self, call: int, view: memoryview, header: Optional[Dict[str, Any]] = None) -> None:
         data = self._packing.pack(view)
         body = view if data is None else memoryview(data)
+        head = json.dumps(header).encode("ascii") if header is not None else b""
         with self._lock:
-            self._write(memoryview(FRAME.pack(DATA if data is None else PACKED, call, 0, len(body))))
+            self._write(memoryview(FRAME.pack(DATA if data is None else PACKED, call, len(head), len(body)) + head))
             self._packing.send(self._write, body)
 
     def _write(self, view: memoryview) -> None:
@@ -293,6 +355,22 @@ class Agent:
                 return None
             done += count
         return view
+
+
+def sums_of(view: memoryview) -> List[str]:
+    """Digests of the blocks of a small file."""
+    sums = Sums()
+    sums.update(view)
+    return sums.finish()[0]
+
+
+def failure(error: Exception) -> Dict[str, Any]:
+    """Why a call failed, as the other side is told."""
+    if isinstance(error, OSError):
+        name = error.filename if isinstance(error.filename, bytes) else b""
+        return {"kind": "os", "errno": error.errno or 0, "what": error.strerror or str(error), "path": text(name)}
+    assert isinstance(error, Refused)
+    return {"kind": error.kind, "errno": 0, "what": error.what, "path": text(error.path)}
 
 
 def widen(fd: int) -> None:

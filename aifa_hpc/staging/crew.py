@@ -38,6 +38,8 @@ It is no memory of ours, and is not sent again unless the far side's machine fai
 where it lies.
 """
 AHEAD_JOBS = 64
+"""How many parts a lane may have asked for; small files are asked for many at a time, so half of them must be done."""
+FLYING_JOBS = 128
 ATTEMPTS = 3
 """How often a part that arrives damaged is sent."""
 
@@ -306,6 +308,8 @@ class _Worker:
             raise
 
     def _ask_ahead(self) -> None:
+        if len(self._ahead) > AHEAD_JOBS // 2:
+            return
         while self._ahead_bytes < self._ahead_most and len(self._ahead) < AHEAD_JOBS:
             job = self._redo.popleft() if self._redo else None
             if job is None and not self._leaving:
@@ -330,7 +334,7 @@ class _Worker:
         self._crew.carried(job.part.length)
         self._flying.append(_Flying(job=job, feed=feed, pending=pending))
         self._flying_bytes += job.part.length
-        while self._flying_bytes > max(FLYING_BYTES, job.part.length) or len(self._flying) > AHEAD_JOBS:
+        while self._flying_bytes > max(FLYING_BYTES, job.part.length) or len(self._flying) > FLYING_JOBS:
             self._land()
 
     def _hand_over(self, job: Job, feed: PartFeed) -> Pending:

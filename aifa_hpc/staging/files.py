@@ -1,5 +1,5 @@
 # ruff: noqa: UP006, UP031, UP035, UP045, RUF005 - Python 3.6 has no other way to say it
-# ruff: noqa: PTH103, PTH104, PTH108, PTH116, PTH118, PTH120, PTH123, PTH208 - paths are bytes, which pathlib refuses
+# ruff: noqa: PTH103, PTH104, PTH108, PTH116, PTH118, PTH120, PTH208 - paths are bytes, which pathlib refuses
 # ruff: noqa: S324, PLR0917 - MD5 is how object stores check parts; 3.6 on a login node is called by position
 """Files of a folder as a copy needs them: listed, pinned, hashed, read, written aside and published by a rename.
 
@@ -132,6 +132,20 @@ class Files:
         """A range of a file."""
         return Reading(self.full(path), offset, length)
 
+    def fill(self, path: bytes, view: memoryview) -> Tuple[int, str]:
+        """Reads a file from its beginning until ``view`` is full or it ends; how much that is, and the file's pin."""
+        fd = os.open(self.full(path), os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            done = 0
+            while done < len(view):
+                count = os.readv(fd, [view[done:]])
+                if not count:
+                    break
+                done += count
+            return done, pin(os.fstat(fd))
+        finally:
+            os.close(fd)
+
     def sums(self, path: bytes, spans: Iterable[Tuple[int, int]], md5: bool = False) -> Iterator[Tuple[List[str], str]]:
         """The digests of ranges that begin at a block's boundary; a range past the end is as long as there is."""
         for offset, length in spans:
@@ -242,18 +256,20 @@ class Reading:
 
     def __iter__(self) -> Iterator[memoryview]:
         fd = os.open(self._full, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        with open(fd, "rb", buffering=0) as file:
+        try:
             if self._offset:
-                file.seek(self._offset)
+                os.lseek(fd, self._offset, os.SEEK_SET)
             left = self._length
             buffer = memoryview(bytearray(min(CHUNK, left)))
             while left:
-                count = file.readinto(buffer[: min(CHUNK, left)])
+                count = os.readv(fd, [buffer[: min(CHUNK, left)]])
                 if not count:
                     break
                 left -= count
                 yield buffer[:count]
             self.pin = pin(os.fstat(fd))
+        finally:
+            os.close(fd)
 
 
 def pin(found: os.stat_result) -> str:

@@ -155,7 +155,7 @@ class Remote:
             self._answers[prefix.call] = (prefix.kind, header)
         kind, header = self._answers.pop(call)
         if kind is Kind.FAIL:
-            raise self._refusal(header, path=path, doing=doing)
+            raise self.refusal(header, path=path, doing=doing)
         return header
 
     def data(self, call: int, buffer: memoryview, *, path: str, doing: str) -> Iterator[memoryview | dict[str, Any]]:
@@ -168,7 +168,7 @@ class Remote:
                 self._answers[prefix.call] = (prefix.kind, header)
                 continue
             if prefix.kind is Kind.FAIL:
-                raise self._refusal(header, path=path, doing=doing)
+                raise self.refusal(header, path=path, doing=doing)
             if prefix.kind is Kind.END:
                 yield header
                 return
@@ -183,6 +183,25 @@ class Remote:
         pieces = self.data(call, buffer, path=path, doing="read")
         return b"".join(bytes(piece) for piece in pieces if isinstance(piece, memoryview))
 
+    def gathered(self, call: int, most: int, *, path: str) -> tuple[list[Any], memoryview]:
+        """What the agent says of each of several small files, and their bytes, one after the other."""
+        files: list[Any] = []
+        buffer, body = memoryview(bytearray(most)), memoryview(b"")
+        while True:
+            prefix, header = self._frame()
+            if prefix.call != call:
+                self._answers[prefix.call] = (prefix.kind, header)
+            elif prefix.kind is Kind.FAIL:
+                raise self.refusal(header, path=path, doing="read")
+            elif prefix.kind is Kind.END:
+                return files, body
+            elif prefix.body > most:
+                raise self._nonsense(f"a frame of {prefix.body} bytes")
+            else:
+                body, files = self._exactly(buffer[: prefix.body]), header["files"]
+                if prefix.kind is Kind.PACKED:
+                    body = self._unpacked(body, most)
+
     def rows(self, op: str, *, path: str, doing: str, **words: Any) -> Iterator[Any]:
         """The rows that a call streams."""
         call = self.ask(op, **words)
@@ -191,7 +210,7 @@ class Remote:
             if prefix.call != call:
                 self._answers[prefix.call] = (prefix.kind, header)
             elif prefix.kind is Kind.FAIL:
-                raise self._refusal(header, path=path, doing=doing)
+                raise self.refusal(header, path=path, doing=doing)
             elif prefix.kind is Kind.END:
                 return
             else:
@@ -297,7 +316,8 @@ class Remote:
             done += count
         return view
 
-    def _refusal(self, header: dict[str, Any], *, path: str, doing: str) -> TransferError:
+    def refusal(self, header: dict[str, Any], *, path: str, doing: str) -> TransferError:
+        """What the agent could not do, as an error."""
         kind, what, seen = header.get("kind"), str(header.get("what")), str(header.get("path") or "")
         name = path or seen
         if kind == "os":

@@ -6,9 +6,10 @@ import os
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial as partial_call
 from typing import TYPE_CHECKING, ClassVar
 
-from aifa_hpc.errors import InputError
+from aifa_hpc.errors import AifaError, InputError
 from aifa_hpc.manifest import safe_path
 from aifa_hpc.staging.endpoints.base import Endpoint, Feed, Lane, Pending, Reading
 from aifa_hpc.staging.failures import refused, unable
@@ -16,13 +17,17 @@ from aifa_hpc.staging.files import PART_SUFFIX, Files, Refused, datasync, raw, t
 from aifa_hpc.staging.model import Found, Kind, Loan, Part, Partial, PartSum, Target, partial_path, read_partial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from aifa_hpc.staging.files import Row
 
 
 _SYNCERS = 4
 """Threads that wait for the disk."""
+
+_SMALL = 256 * 1024
+_BATCH = 16
+"""Small files that one of those threads waits for: to wake it costs as much as to write one."""
 
 
 def found_of(row: Row) -> Found:
@@ -202,9 +207,56 @@ class _Synced(Pending):
         return self._job.result()
 
 
+class _Batch:
+    """Small files that are on their way from memory to the disk together."""
+
+    def __init__(self, syncers: ThreadPoolExecutor) -> None:
+        self._syncers = syncers
+        self._steps: list[Callable[[], Found]] = []
+        self._job: Future[list[Found | AifaError]] | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self._job is not None
+
+    def add(self, step: Callable[[], Found]) -> Pending:
+        """Takes a file; the last one sends all on their way."""
+        self._steps.append(step)
+        if len(self._steps) == _BATCH:
+            self.begin()
+        return _OfBatch(self, len(self._steps) - 1)
+
+    def begin(self) -> Future[list[Found | AifaError]]:
+        """Sends them on their way, if that was not done."""
+        if self._job is None:
+            self._job = self._syncers.submit(self._run)
+        return self._job
+
+    def _run(self) -> list[Found | AifaError]:
+        done: list[Found | AifaError] = []
+        for step in self._steps:
+            try:
+                done.append(step())
+            except AifaError as error:
+                done.append(error)
+        return done
+
+
+class _OfBatch(Pending):
+    def __init__(self, batch: _Batch, number: int) -> None:
+        self._batch, self._number = batch, number
+
+    def wait(self) -> Found | None:
+        found = self._batch.begin().result()[self._number]
+        if isinstance(found, AifaError):
+            raise found
+        return found
+
+
 class _LocalLane(Lane):
     def __init__(self, endpoint: LocalEndpoint, files: Files, syncers: ThreadPoolExecutor) -> None:
         self._place, self._files, self._syncers = str(endpoint), files, syncers
+        self._batch = _Batch(syncers)
 
     def read(self, path: str, part: Part) -> Reading:
         return _LocalReading(self._files, path, part, self._place)
@@ -229,7 +281,11 @@ class _LocalLane(Lane):
             os.close(fd)
             self._files.remove([partial])
             raise
-        return _Synced(self._syncers.submit(self._name_or_remove, fd, partial, target))
+        if target.size > _SMALL:
+            return _Synced(self._syncers.submit(self._name_or_remove, fd, partial, target))
+        if self._batch.begun:
+            self._batch = _Batch(self._syncers)
+        return self._batch.add(partial_call(self._name_or_remove, fd, partial, target))
 
     def publish(self, partial: Partial, target: Target) -> Found:
         name = raw(partial_path(partial.path, partial.token))
@@ -238,7 +294,7 @@ class _LocalLane(Lane):
         return self._name(fd, name, target)
 
     def close(self) -> None:
-        return
+        self._batch.begin().result()  # those that nobody waited for have partial files
 
     def _pour(self, fd: int, feed: Feed, offset: int, path: str) -> None:
         for view in feed:

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aifa_hpc.errors import AifaError, InputError
 from aifa_hpc.manifest import safe_path
-from aifa_hpc.staging.endpoints.base import Endpoint, Feed, Lane, Pending, Reading
+from aifa_hpc.staging.endpoints.base import Endpoint
 from aifa_hpc.staging.endpoints.local import found_of, partials_of
-from aifa_hpc.staging.files import CHUNK
-from aifa_hpc.staging.model import Found, Loan, Part, Partial, PartSum, Target, partial_path
+from aifa_hpc.staging.endpoints.ssh_lane import SSHLane
+from aifa_hpc.staging.model import Found, Loan, Part, Partial, PartSum, partial_path
 from aifa_hpc.staging.remote import PATIENCE_SECONDS, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from aifa_hpc.staging.endpoints.base import Lane
     from aifa_hpc.staging.model import Kind
     from aifa_hpc.transport.base import Transport
 
@@ -201,7 +202,7 @@ class SSHEndpoint(Endpoint):
 
     def lane(self) -> Lane:
         """A way for one thread."""
-        return _SSHLane(self._pool, self._pool.take(self._root), self)
+        return SSHLane(self._pool.take(self._root), self._pool.give)
 
     @property
     def saved(self) -> int:
@@ -329,72 +330,3 @@ class Conversations:
             remote.finish()  # so that all of them end within one round trip
         for remote in idle:
             remote.close()
-
-
-class _SSHReading(Reading):
-    def __init__(self, remote: Remote, path: str, part: Part, buffer: memoryview) -> None:
-        self._remote, self._path, self._buffer = remote, path, buffer
-        self._call = remote.ask("read", path=path, offset=part.offset, length=part.length)
-
-    def __iter__(self) -> Iterator[memoryview]:
-        for item in self._remote.data(self._call, self._buffer, path=self._path, doing="read"):
-            if isinstance(item, memoryview):
-                yield item
-            else:
-                self.pin = item["pin"]
-                self.claimed = tuple(map(bytes.fromhex, item["blocks"]))
-
-
-class _Answer(Pending):
-    def __init__(self, remote: Remote, call: int, path: str) -> None:
-        self._remote, self._call, self._path = remote, call, path
-
-    def wait(self) -> Found | None:
-        header = self._remote.answer(self._call, path=self._path, doing="write")
-        return found_of(header["row"]) if "row" in header else None
-
-
-class _SSHLane(Lane):
-    def __init__(self, pool: Conversations, remote: Remote, endpoint: SSHEndpoint) -> None:
-        self._pool, self._remote, self._endpoint = pool, remote, endpoint
-        self._buffer = memoryview(bytearray(CHUNK))
-        self._open = True
-
-    def read(self, path: str, part: Part) -> Reading:
-        return _SSHReading(self._remote, path, part, self._buffer)
-
-    def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
-        call = self._remote.ask("write", partial=partial_path(partial.path, partial.token), offset=part.offset)
-        return self._pour(call, partial.path, feed)
-
-    def store(self, target: Target, feed: Feed) -> Pending:
-        call = self._remote.ask(
-            "store",
-            partial=partial_path(safe_path(target.path), target.token),
-            path=target.path,
-            size=target.size,
-            mtime_ns=target.mtime_ns,
-            executable=target.executable,
-        )
-        return self._pour(call, target.path, feed)
-
-    def publish(self, partial: Partial, target: Target) -> Found:
-        call = self._remote.ask(
-            "publish",
-            partial=partial_path(partial.path, partial.token),
-            path=target.path,
-            size=target.size,
-            mtime_ns=target.mtime_ns,
-            executable=target.executable,
-        )
-        return found_of(self._remote.answer(call, path=target.path, doing="publish")["row"])
-
-    def close(self) -> None:
-        if self._open:
-            self._open = False
-            self._pool.give(self._remote)
-
-    def _pour(self, call: int, path: str, feed: Feed) -> Pending:
-        self._remote.pour(call, feed)
-        self._remote.end(call, feed.sum.blocks)
-        return _Answer(self._remote, call, path)
