@@ -67,7 +67,7 @@ def test_what_was_handed_over_arrives(place: Endpoint, tmp_path: Path) -> None:
 
 def test_what_fails_hurts_no_other(place: Endpoint, tmp_path: Path) -> None:
     """A name that is taken by a folder, and a source that breaks, in the midst of others; nothing of them is left."""
-    (tmp_path / "d1/070").mkdir(parents=True)
+    (tmp_path / "d1/073").mkdir(parents=True)
     flying = {}
     with place.lane() as lane:
         for number, (path, data) in enumerate(CONTENTS.items()):
@@ -76,8 +76,8 @@ def test_what_fails_hurts_no_other(place: Endpoint, tmp_path: Path) -> None:
                     lane.store(target(path, data), GivenFeed(data, piece=1000, fail_after=len(data) // 2))
             else:
                 flying[path] = lane.store(target(path, data), GivenFeed(data))
-        with pytest.raises(TransferError, match="d1/070"):
-            flying.pop("d1/070").wait()
+        with pytest.raises(TransferError, match="d1/073"):
+            flying.pop("d1/073").wait()
         for pending in flying.values():
             pending.wait()
     assert {path: CONTENTS[path] for path in flying} == files_of(tmp_path)
