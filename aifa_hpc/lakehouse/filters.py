@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
     from pyiceberg.types import IcebergType
 
+_SHOWN = 20
+
 
 def read_filter(where: str) -> BooleanExpression:
     """A row filter, as pyiceberg reads it; an empty one takes all rows.
@@ -72,10 +74,12 @@ def require_columns(table: str, columns: Sequence[str], known: Sequence[str]) ->
     """
     for column in columns:
         if column not in known:
-            near = difflib.get_close_matches(column, known, 1)
+            alike = [one for one in known if one.casefold() == column.casefold()]
+            near = alike or difflib.get_close_matches(column, known, 1)
+            more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
             raise InputError(
                 f"{table} has no column {column!r}.",
-                hint=f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}.",
+                hint=f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known[:_SHOWN])}{more}.",
             )
 
 

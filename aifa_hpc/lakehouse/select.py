@@ -80,7 +80,8 @@ def _pushdown(wanted: Wanted, pinned: Pinned, *, base: Path, told: Callable[[str
     inputs = [Input(size=size, key=task) for task, size in zip(rows.tasks, rows.sizes, strict=True)]
     identity = f"iceberg:{pinned.table.metadata.table_uuid}"
     about = str(replace(wanted, apart=""))
-    folder = spool(base, [identity, about])
+    # A column of the present snapshot may get another name without a new one.
+    folder = spool(base, [identity, about, str(rows.schema)])
     files = rewrite(inputs, rows.schema, rows.batches, folder, about={"source": about}, told=told)
     snapshot = pinned.table.snapshot_by_id(pinned.snapshot_id)
     time_ns = snapshot.timestamp_ms * 10**6 if snapshot is not None else 0
