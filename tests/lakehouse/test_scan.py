@@ -52,7 +52,7 @@ def test_the_same_rows_in_small_batches(
             rows = pinned.rows(where=where, columns=columns, scratch=tmp_path)
             found = [batch for task in rows.tasks for batch in rows.batches(task)]
             theirs = StaticTable.from_metadata(location).scan(
-                row_filter=where or "true", snapshot_id=pinned.snapshot_id, selected_fields=columns or ("*",)
+                row_filter=where or "true", selected_fields=columns or ("*",)
             )
             assert max(batch.num_rows for batch in found) <= 7
             ours = pa.Table.from_batches(found).to_pylist()
