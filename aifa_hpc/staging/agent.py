@@ -155,7 +155,7 @@ class Agent:
             self._take(call, fd, 0)
         except BaseException:
             os.close(fd)
-            self._files.remove([partial])
+            self._files.drop(partial)
             raise
         self._later(call, self._publish, fd, header, True)
 
@@ -200,7 +200,7 @@ class Agent:
                 write_all(fd, view, 0)
             except BaseException:
                 os.close(fd)
-                self._files.remove([partial])
+                self._files.drop(partial)
                 raise
         except (OSError, Refused) as error:
             return failure(error)
@@ -254,7 +254,7 @@ class Agent:
             found = self._files.publish(fd, partial, target, header["size"], header["mtime_ns"], header["executable"])
         except BaseException:
             if whole:  # nobody will go on with it
-                self._files.remove([partial])
+                self._files.drop(partial)
             raise
         return {"row": found}
 

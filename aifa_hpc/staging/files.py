@@ -7,6 +7,7 @@ Python 3.6 and the standard library: the local endpoint calls this, and the remo
 relative to the folder, so no locale matters; what the operating system refuses is raised as it comes.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -233,6 +234,11 @@ class Files:
                 os.unlink(self.full(path))
             except FileNotFoundError:
                 continue
+
+    def drop(self, partial: bytes) -> None:
+        """Removes a partial file after an error, which is the one to tell, whether that goes or not."""
+        with contextlib.suppress(OSError):
+            self.remove([partial])
 
     def sync(self, folders: Iterable[bytes]) -> None:
         """Makes renames in these folders survive a crash of the machine."""

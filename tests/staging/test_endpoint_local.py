@@ -14,6 +14,7 @@ from aifa_hpc.testing.endpoints import EndpointContract, FolderPlace, GivenFeed,
 from aifa_hpc.testing.housekeeping import HousekeepingContract
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -95,6 +96,19 @@ def test_a_folder_at_the_target_is_an_error(tmp_path: Path) -> None:
     with LocalEndpoint(tmp_path).lane() as lane, pytest.raises(TransferError, match=r"'a'.*folder stands"):
         lane.store(target("a", b"12345"), GivenFeed(b"12345")).wait()
     assert [tmp_path / "a"] == list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_cleared_away_hides_no_error(tmp_path: Path) -> None:
+    """The folder went away meanwhile, and its partial file with it: told is that the name could not be taken."""
+
+    class Moved(GivenFeed):
+        def __iter__(self) -> Iterator[memoryview]:
+            yield from super().__iter__()
+            (tmp_path / "place/sub").rename(tmp_path / "elsewhere")
+            (tmp_path / "place/sub").write_bytes(b"no folder")
+
+    with LocalEndpoint(tmp_path / "place").lane() as lane, pytest.raises(TransferError, match="cannot publish 'sub/a'"):
+        lane.store(target("sub/a", b"12345"), Moved(b"12345")).wait()
 
 
 def test_a_shorter_partial_file_is_not_published(tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ class _LocalLane(Lane):
             self._pour(fd, feed, 0, target.path)
         except BaseException:
             os.close(fd)
-            self._files.remove([partial])
+            self._files.drop(partial)
             raise
         if target.size > _SMALL:
             return _Synced(self._syncers.submit(self._name_or_remove, fd, partial, target))
@@ -318,5 +318,5 @@ class _LocalLane(Lane):
         try:
             return self._name(fd, partial, target)
         except BaseException:
-            self._files.remove([partial])
+            self._files.drop(partial)
             raise
