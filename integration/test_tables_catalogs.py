@@ -1,7 +1,8 @@
 """Tables of real catalogs: PostgreSQL, Glue as moto serves it, and a REST catalog; also when they do not answer.
 
-PyPI has no REST catalog that runs without a database and a store of its own: the one here answers the two questions that
-opening a table asks, as the specification words them (iceberg.apache.org, "REST Catalog API"), from a catalog on SQLite. What is proven with it is the client, and settings that a server vends.
+PyPI has no REST catalog that runs without a database and a store of its own: the one here answers the two questions
+that opening a table asks, as the specification words them (iceberg.apache.org, "REST Catalog API"), from a catalog on
+SQLite. What is proven with it is the client, and settings that a server vends.
 """
 
 from __future__ import annotations
