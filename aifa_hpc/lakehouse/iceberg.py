@@ -13,6 +13,8 @@ from aifa_hpc.lakehouse.filters import require_columns, require_filter
 from aifa_hpc.lakehouse.names import read_time
 from aifa_hpc.lakehouse.relocate import read_metadata
 from aifa_hpc.lakehouse.scan import scan_batches
+from aifa_hpc.lakehouse.sound import require_near
+from aifa_hpc.lakehouse.verbatim import manifests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -117,8 +119,10 @@ class Pinned:
             InputError: It is gone.
             SiteError: It cannot be read.
         """
-        with self.told(f"read {location}"), self.table.io.new_input(location).open() as stream:
-            return stream.read()
+        with self.told(f"read {location}"):
+            require_near(self.table.metadata_location, location)
+            with self.table.io.new_input(location).open() as stream:
+                return stream.read()
 
     def told(self, doing: str) -> AbstractContextManager[None]:
         """Explains what goes wrong meanwhile; raises InputError or SiteError."""
@@ -174,9 +178,24 @@ class Pinned:
 
     def _tasks(self, where: str, *, rows: bool) -> list[FileScanTask]:
         wanted = self._filter(where, rows=rows)
-        with self.told(f"plan {where!r}" if where else "plan"):
-            scan = self.table.scan(wanted)
-            return sorted(scan.plan_files(), key=lambda task: task.file.file_path)
+        try:
+            with self.told(f"plan {where!r}" if where else "plan"):
+                scan = self.table.scan(wanted)
+                found = sorted(scan.plan_files(), key=lambda task: task.file.file_path)
+        except AifaError:
+            self._require_whole()
+            raise
+        for task in found:
+            for file in (task.file, *task.delete_files):
+                with self.told(f"read {file.file_path}"):
+                    require_near(self.table.metadata_location, file.file_path)
+        return found
+
+    def _require_whole(self) -> None:
+        """Names the file of the metadata that is damaged, which pyiceberg does not."""
+        with self.told("plan"):
+            for _ in manifests(self.metadata(), self.snapshot_id, self.read):
+                pass
 
     def _selection(self, tasks: Sequence[FileScanTask], where: str) -> Selection:
         chosen = tuple(
@@ -277,6 +296,23 @@ def _iso(milliseconds: int) -> str:
     return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC).isoformat(timespec="seconds")
 
 
+def _invalid(name: TableName, doing: str, error: Exception) -> AifaError:
+    """What is wrong with the metadata, without its values: an answer of a catalog may hold keys."""
+    from pydantic import ValidationError  # noqa: PLC0415 - heavy, and only here
+
+    said = str(error)
+    cause = error if isinstance(error, ValidationError) else error.__cause__
+    if isinstance(cause, ValidationError):
+        wrong = cause.errors(include_url=False, include_context=False, include_input=False)[:_SHOWN]
+        said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'all of it'}: {one['msg']}" for one in wrong)
+    if doing == "open" and name.catalog:
+        return SiteError(
+            f"cannot {doing} for {name}: what catalog {name.catalog!r} answers is no table: {said}.",
+            hint="Is its address that of a REST catalog, and no login page or proxy before it?",
+        )
+    return InputError(f"cannot {doing} for {name}: its metadata is damaged: {said}.")
+
+
 @contextmanager
 def told(name: TableName, doing: str) -> Iterator[None]:
     """What pyiceberg raises meanwhile, as whose fault it is; raises InputError or SiteError."""
@@ -300,18 +336,12 @@ def told(name: TableName, doing: str) -> Iterator[None]:
             f"cannot {doing} for {name}: the file is gone: {error}.",
             hint="The snapshot may have expired meanwhile: name a newer one, or tag the one you need.",
         ) from error
-    except AifaError:
+    except AifaError as error:
+        if isinstance(error, InputError) and str(name) not in error.message:
+            raise InputError(f"cannot {doing} for {name}: {error.message}", hint=error.hint) from error
         raise
-    except ValidationError as error:
-        # Without the values: an answer of a catalog may hold its keys.
-        wrong = error.errors(include_url=False, include_context=False, include_input=False)[:_SHOWN]
-        said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'all of it'}: {one['msg']}" for one in wrong)
-        if doing == "open" and name.catalog:
-            raise SiteError(
-                f"cannot open for {name}: what catalog {name.catalog!r} answers is no table: {said}.",
-                hint="Is its address that of a REST catalog, and no login page or proxy before it?",
-            ) from None
-        raise InputError(f"cannot {doing} for {name}: its metadata is damaged: {said}.") from None
+    except (ValidationError, exceptions.ValidationError) as error:
+        raise _invalid(name, doing, error) from None
     except (exceptions.UnauthorizedError, exceptions.ForbiddenError, exceptions.AuthorizationExpiredError) as error:
         raise SiteError(
             f"cannot {doing} for {name}: {type(error).__name__}: {error}",

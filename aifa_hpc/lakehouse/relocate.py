@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from aifa_hpc.errors import InputError
 from aifa_hpc.lakehouse.avro import read_avro, write_avro
 from aifa_hpc.lakehouse.deletes import move_positions, move_vectors
+from aifa_hpc.lakehouse.sound import require_counts
 from aifa_hpc.manifest import safe_path
 
 if TYPE_CHECKING:
@@ -245,6 +246,7 @@ class _Relocation:
         file: dict[str, Any] = entry["data_file"]
         if file.get("key_metadata"):
             raise InputError(f"{file['file_path']} is encrypted: its table cannot be moved like this.")
+        require_counts(file["file_path"], file["file_size_in_bytes"], file["record_count"])
         return file
 
     def _positions(self, location: str) -> tuple[str, dict[str, Any]] | None:

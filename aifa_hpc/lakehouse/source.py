@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from aifa_hpc.errors import AifaError, InputError, TransferError
 from aifa_hpc.lakehouse.relocate import HINT, find_snapshot, relocate
+from aifa_hpc.lakehouse.sound import require_near
 from aifa_hpc.lakehouse.verbatim import verbatim
 from aifa_hpc.manifest import MANIFEST, safe_path
 from aifa_hpc.staging.endpoints.base import Endpoint, Lane, Reading
@@ -193,6 +194,8 @@ def open_source(
     try:
         with _named(text):
             moved = relocate(document, pinned.snapshot_id, root, pinned.read, put, version=choose, only=only, have=have)
+            for origin in moved.copied.values():
+                require_near(pinned.table.metadata_location, origin)
     except BaseException:
         folder.cleanup()
         raise
@@ -224,6 +227,8 @@ def open_verbatim(pinned: Pinned, *, text: str) -> TableSource:
     location = pinned.table.metadata_location
     with _named(text):
         sizes = verbatim(document, pinned.snapshot_id, location, pinned.read)
+        for origin in sizes:
+            require_near(location, origin)
     base = f"{document['location'].rstrip('/')}/"
     items = {}
     for origin, size in sizes.items():
