@@ -47,6 +47,15 @@ BLOCK = 8 * 2**20
 MANIFEST = ".aifa-manifest.jsonl"
 PART_SUFFIX = ".aifa-part"
 
+LEVELS = {
+    "verified": "both sides hashed every byte with SHA-256",
+    "store-sha256": "an object store that refuses another SHA-256 took every part under its own",
+    "store-md5": "an object store that refuses another MD5 took every part under its own, and told it again",
+    "store-etag": "an object store told the MD5 of every part, and what it refuses was not asked, or is nothing",
+    "durable": "of what an interrupted copy had left, the acknowledgement was believed",
+}
+"""How what was copied is known to be there as it was at its source, the strongest first."""
+
 _VERSION = 2
 _DIGEST = re.compile(r"sha256(-8M)?:[0-9a-f]{64}", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=+-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.=+-]*)*", re.ASCII)
@@ -209,8 +218,7 @@ class DataSet:
         source: The source as people write it; damaged files are fetched from there again.
         place: Names the source wherever it is written differently.
         tool: Version of the program that copied it last.
-        level: ``verified``: both sides hashed every byte. ``durable``: of what an interrupted copy had left, the
-            acknowledgement was believed.
+        level: What its files are proven by, one of :data:`LEVELS`; the weakest, where they differ.
         published: When, in UTC, as ISO 8601.
     """
 
@@ -264,6 +272,12 @@ def tree_of(entries: Iterable[Entry]) -> str:
         total.update(f"{entry.digest} {entry.size} ".encode("ascii"))
         total.update(entry.path.encode("utf-8", "surrogateescape") + b"\0")
     return f"sha256:{total.hexdigest()}"
+
+
+def weakest(levels: Iterable[str]) -> str:
+    """The weakest of these levels; one that this version does not know is weaker than all it knows."""
+    order = [*LEVELS]
+    return max(levels, key=lambda level: order.index(level) if level in LEVELS else len(order), default=order[0])
 
 
 def make_manifest(entries: Iterable[Entry], *, sets: Iterable[DataSet] = (DataSet(),)) -> Manifest:

@@ -107,7 +107,8 @@ def copy(
     """Copy SRC to DST, resuming what an earlier run left.
 
     If SRC is a folder, what is in it goes below DST. If SRC is a file, DST is the file to be, unless it is a folder or
-    ends with /. A file appears under its name only when it is complete and verified.
+    ends with /. A file appears under its name only when it is complete and verified: by SHA-256, and at an object store
+    by the strongest digest that it refuses when it is wrong, or by its ETags; the summary says which.
     """
     from aifa_hpc.cli.progress import show_progress  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.transfers import stage as run  # noqa: PLC0415
@@ -224,11 +225,21 @@ def show_summary(summary: Summary) -> None:
         output.note(f"not deleted, as it was changed after it was copied: {path}")
 
 
+_BY_LEVEL = {
+    "store-sha256": " (the store checks SHA-256)",
+    "store-md5": " (the store checks MD5)",
+    "store-etag": " (by the store's ETags)",
+    "durable": " (resumed parts as acknowledged)",
+}
+"""What a summary adds, where not both sides hashed every byte."""
+
+
 def summary_line(summary: Summary) -> str:
     """A copy's summary as a person reads it."""
     from aifa_hpc.units import show_size  # noqa: PLC0415 - keeps `aifa --help` quick
 
-    parts = [f"{count_files(summary.files)}, {show_size(summary.bytes_total)} verified"]
+    how = _BY_LEVEL.get(summary.level, "")
+    parts = [f"{count_files(summary.files)}, {show_size(summary.bytes_total)} verified{how}"]
     if summary.bytes_sent:
         rate = summary.bytes_sent / summary.seconds if summary.seconds else 0.0
         parts.append(f"sent {show_size(summary.bytes_sent)} at {show_size(rate)}/s")

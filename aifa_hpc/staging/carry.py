@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import TransferError
-from aifa_hpc.manifest import DataSet, Entry, Manifest, make_entry, write_manifest
+from aifa_hpc.manifest import DataSet, Entry, Manifest, make_entry, weakest, write_manifest
 from aifa_hpc.staging import geometry, resume
 from aifa_hpc.staging.compare import hashed
 from aifa_hpc.staging.crew import Crew, FileWork, Job, Stopped
@@ -52,7 +52,13 @@ class Copying:
         reuse: Manifests of other folders of the destination's machine, by their absolute paths.
         expected: What files must hold, by path at the destination, where it is known: a repair.
         limit: Waits until so many bytes may go on.
+
+    Attributes:
+        counts: What was sent and found.
+        level: At the end, what all is proven by.
     """
+
+    level = ""
 
     def __init__(
         self,
@@ -76,6 +82,7 @@ class Copying:
         self._limit = limit
         self._prints: set[str] = set()
         self._tokens: set[str] = set()
+        self._levels: set[str] = set()
         self.counts = Counting(progress, done)
         self._progress = self.counts
 
@@ -112,6 +119,10 @@ class Copying:
             if noted.get(action.path) != (there.pin, blocks):
                 self._ledger.note_content(place, action.path, there.pin, blocks)
             entry = listed.get(action.path)
+            if self._old is None or entry is None:
+                self._levels.add(self._destination.proof)
+            else:
+                self._levels.add(self._old.sets[entry.set].level)
             if (
                 entry is not None
                 and is_as_made(there, entry)
@@ -127,6 +138,7 @@ class Copying:
         jobs = sum(len(geometry.cut(action.file.size, self._part_size(action.file.size))) for action in actions)
         worth = max(self._source.lane_worth, self._destination.lane_worth)
         weight = sum(action.file.size + _FILE_WEIGHT for action in actions)
+        self._destination.prepare(actions[0].path, jobs)
         crew = Crew(
             source=self._source,
             destination=self._destination,
@@ -262,6 +274,7 @@ class Copying:
         if work.partial is not None:
             self._ledger.forget_unfinished(self._destination.identity, work.target.path)
         with self._progress.lock:
+            self._levels.add(found.proof)
             self._note(work.target.path, found, blocks)
         self._progress.finished(work.target.path)
 
@@ -271,12 +284,12 @@ class Copying:
         )
 
     def _publish_manifest(self, gone: Sequence[str], now: datetime) -> Manifest:
-        believed = self._trust == "durable" and self.counts.parts_resumed
+        self._weigh(gone)
         data_set = DataSet(
             source=self._route.source_text,
             place=self._source.identity,
             tool=importlib.metadata.version("aifa_hpc"),
-            level="durable" if believed else "verified",
+            level=self.level,
             published=now.isoformat(timespec="seconds"),
         )
         there = self._old
@@ -291,6 +304,17 @@ class Copying:
             store_bytes(self._destination, self._route.manifest, data)
             self._destination.settle([""])
         return manifest
+
+    def _weigh(self, gone: Sequence[str]) -> None:
+        """Finds what the data set is proven by: what was published now, and what of it was there before."""
+        if self._trust == "durable" and self.counts.parts_resumed:
+            self._levels.add("durable")
+        entries, sets = (self._old.entries, self._old.sets) if self._old is not None else ((), ())
+        new, place = self._entries.keys() | gone, self._source.identity
+        self._levels.update(
+            sets[one.set].level for one in entries if one.path not in new and sets[one.set].place == place
+        )
+        self.level = weakest(self._levels)
 
     def _part_size(self, size: int) -> int:
         return geometry.part_size(size, self._limits)

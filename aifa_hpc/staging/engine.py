@@ -55,6 +55,7 @@ class Summary:
         seconds: How long it took.
         manifest: Where the manifest was published, as a path below the destination's folder.
         tree: The manifest's hash of everything.
+        level: What the files are proven by: one of :data:`aifa_hpc.manifest.LEVELS`.
         ignored: What is no file (sockets, devices, pipes) and was left.
     """
 
@@ -73,6 +74,7 @@ class Summary:
     seconds: float
     manifest: str
     tree: str
+    level: str
     ignored: tuple[str, ...] = ()
 
 
@@ -213,6 +215,7 @@ def copy(
         seconds=clock() - begun,
         manifest=route.manifest,
         tree=manifest.tree,
+        level=work.level,
         ignored=plan.ignored,
     )
 

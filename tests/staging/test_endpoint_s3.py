@@ -17,6 +17,7 @@ from moto.server import ThreadedMotoServer
 from aifa_hpc.errors import TransferError
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
 from aifa_hpc.staging.endpoints.s3 import SMALLEST_PART, S3Endpoint, parts_at
+from aifa_hpc.staging.endpoints.s3_checks import JOBS
 from aifa_hpc.staging.endpoints.s3_store import Room, Store
 from aifa_hpc.staging.endpoints.ssh import SSHEndpoint
 from aifa_hpc.staging.engine import copy
@@ -250,6 +251,15 @@ def test_new_keys_are_taken_up_while_it_runs(server: str, monkeypatch: pytest.Mo
 def test_parts_are_as_many_as_the_store_takes(host: str, most: int) -> None:
     """LUMI-O takes a thousand, and so may any other that is not known."""
     assert parts_at(host) == most
+
+
+def test_a_store_that_checks_nothing_is_known_for_it(place: Bucket) -> None:
+    """It took parts under wrong digests; what was sent is compared with what it tells of it, and nothing is left."""
+    store = place.endpoint("x")
+    store.prepare("first", JOBS - 1)
+    assert store.check is None
+    store.prepare("first", JOBS)
+    assert ("", set()) == (store.check, place.names())
 
 
 def test_large_parts_go_by_fewer_at_a_time() -> None:

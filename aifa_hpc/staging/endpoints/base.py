@@ -136,6 +136,7 @@ class Endpoint(ABC):
         pins_tell: A file that was replaced has another pin, however soon that was.
         writable: It can be a destination.
         last: Of a source: files that are published after all others, in this order.
+        proof: What files that are there already are proven by: one of :data:`aifa_hpc.manifest.LEVELS`.
     """
 
     local: bool = False
@@ -148,6 +149,7 @@ class Endpoint(ABC):
     first: int = 4
     lane_worth: ClassVar[int] = 1
     last: tuple[str, ...] = ()
+    proof: str = "verified"
     identity: str
 
     @property
@@ -270,6 +272,10 @@ class Endpoint(ABC):
     def expect(self, lanes: int) -> None:
         """So many lanes will be asked for soon; a place that needs time for them may begin."""
         del lanes
+
+    def prepare(self, path: str, jobs: int) -> None:
+        """So many parts and files will be written, the first of that path; a place may find out what that takes."""
+        del path, jobs
 
     @abstractmethod
     def lane(self) -> Lane:

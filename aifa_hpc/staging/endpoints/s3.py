@@ -3,21 +3,23 @@
 An object appears by the completion of its upload, so there is no partial name to see. Parts are proven by MD5, the one
 check that AWS and every Ceph have in common: it goes with each part (``Content-MD5``), comes back as its ETag, and the
 ETag of the object is made of them. Keys end in the middle of long transfers and endpoints "succeed" without doing
-anything (LUMI user guide, storage/lumio), so nothing is believed that was not read back. Newer checksums are not
-relied on: of a wrong ``x-amz-checksum-sha256``, CRC32 or CRC64NVME, Ceph 16 and rclone 1.75 take no notice, and rclone
-even tells it as the object's, so that being told one proves nothing; a wrong ``Content-MD5`` both refuse.
+anything (LUMI user guide, storage/lumio), so nothing is believed that was not asked of the store afterwards; what has
+an ETag of another make is read back. Beside that, a store that checks SHA-256 gets it with each part, and a copy of
+some size finds out what its store checks (:mod:`~aifa_hpc.staging.endpoints.s3_checks`).
 
 Credentials are the AWS environment's own (variables, ``~/.aws``); none is ever an argument here.
 """
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError, TransferError
 from aifa_hpc.manifest import is_ours, safe_path
 from aifa_hpc.staging.endpoints.base import Endpoint, Lane
+from aifa_hpc.staging.endpoints.s3_checks import DECLARED, JOBS, KNOWN, Checks, probe
 from aifa_hpc.staging.endpoints.s3_lane import S3Lane, S3Reading
 from aifa_hpc.staging.endpoints.s3_store import Store, code_of, etag, explained, is_md5
 from aifa_hpc.staging.files import Sums
@@ -27,6 +29,7 @@ from aifa_hpc.staging.model import Found, Part, Partial, PartSum
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from aifa_hpc.staging.endpoints.s3_checks import Check
     from aifa_hpc.staging.model import Kind
 
 SMALLEST_PART = 16 * 2**20
@@ -52,9 +55,12 @@ class S3Endpoint(Endpoint):
         endpoint_url: Where the store is; ``AWS_ENDPOINT_URL`` or Amazon by default.
         max_parts: Most parts of an upload; by default what is known of the host.
         lanes: Requests at a time.
+        store: The client, where there is one.
+        checks: What is known of what stores check.
     """
 
     checks_md5 = True
+    proof = "store-etag"
 
     def __init__(
         self,
@@ -65,6 +71,7 @@ class S3Endpoint(Endpoint):
         max_parts: int | None = None,
         lanes: int = _LANES,
         store: Store | None = None,
+        checks: Checks = KNOWN,
     ) -> None:
         self._bucket = bucket
         self._folder = prefix.endswith("/") or not prefix
@@ -72,6 +79,8 @@ class S3Endpoint(Endpoint):
         self._store = store or Store(endpoint_url, connections=2 * lanes)
         self.room = self._store.room
         self._max_parts = max_parts
+        self._checks, self._where = checks, f"{endpoint_url or ''}/{bucket}"
+        self._declared: set[str] = set()
         self.lanes = lanes
         self.identity = f"s3://{endpoint_url or ''}/{bucket}/{self._root}".rstrip("/")
 
@@ -103,8 +112,10 @@ class S3Endpoint(Endpoint):
         folder, _, name = self._root.rpartition("/")
         if not name:
             raise InputError(f"{self} is a whole bucket and cannot be the name of an object.")
-        above = S3Endpoint(self._bucket, folder, store=self._store, max_parts=self._max_parts, lanes=self.lanes)
-        above.identity = self.identity.rpartition("/")[0]
+        above = S3Endpoint(
+            self._bucket, folder, store=self._store, max_parts=self._max_parts, lanes=self.lanes, checks=self._checks
+        )
+        above.identity, above._where = self.identity.rpartition("/")[0], self._where
         return above, name
 
     def scan(self) -> Iterator[Found]:
@@ -151,14 +162,20 @@ class S3Endpoint(Endpoint):
 
     def partial_sums(self, partial: Partial, parts: Sequence[Part]) -> list[PartSum]:
         """What the store has of an upload; a part of another length is as good as none."""
+        held = self.parts(partial)
+        return [_part_sum(part, held.get(part.index + 1)) for part in parts]
+
+    def parts(self, partial: Partial) -> dict[int, dict[str, Any]]:
+        """What the store tells of the parts of an upload, by their numbers."""
         held = {}
         with explained("list parts of", partial.path, str(self)):
             for page in self._pages(
                 "list_parts", "PartNumberMarker", "NextPartNumberMarker",
                 Key=self.key(partial.path), UploadId=partial.token,
             ):  # fmt: skip
-                held.update({item["PartNumber"]: (item["Size"], item["ETag"]) for item in page.get("Parts", ())})
-        return [_part_sum(part, held.get(part.index + 1)) for part in parts]
+                self._hear(partial.token, page)
+                held.update({item["PartNumber"]: item for item in page.get("Parts", ())})
+        return held
 
     def read_bytes(self, path: str) -> bytes | None:
         """A small object."""
@@ -183,21 +200,23 @@ class S3Endpoint(Endpoint):
     def recall(self, path: str, token: str) -> Partial | None:
         """An upload by its id."""
         try:
-            self._store.call("list_parts", Bucket=self._bucket, Key=self.key(path), UploadId=token, MaxParts=1)
+            page = self._store.call("list_parts", Bucket=self._bucket, Key=self.key(path), UploadId=token, MaxParts=1)
         except OSError as error:
             if code_of(error) in ("NoSuchUpload", "NoSuchKey") or isinstance(error, FileNotFoundError):
                 return None
             with explained("look at the upload of", path, str(self)):
                 raise
+        self._hear(token, page)
         return Partial(path=path, token=token, size=_ANYWHERE)
 
     def begin(self, path: str, size: int, token: str) -> Partial:
         """A new upload; its id is the store's."""
         del size
+        words = DECLARED if self.check == "sha256" else {}
         with explained("begin an upload of", path, str(self)):
-            made = self._store.call(
-                "create_multipart_upload", Bucket=self._bucket, Key=self.key(path), Metadata={"aifa-token": token}
-            )
+            made = self.call("create_multipart_upload", path, Metadata={"aifa-token": token}, **words)
+        if words:
+            self._declared.add(made["UploadId"])
         return Partial(path=path, token=made["UploadId"])
 
     def adopt(self, partial: Partial, token: str) -> Partial:
@@ -228,6 +247,23 @@ class S3Endpoint(Endpoint):
         for path in paths:
             with explained("remove", path, str(self)):
                 self.call("delete_object", path)
+
+    def prepare(self, path: str, jobs: int) -> None:
+        """Asks what the store checks, where that is little beside what is to come."""
+        if jobs >= JOBS and self.check is None:
+            with explained("write", path, str(self)):
+                key = {"Bucket": self._bucket, "Key": self.key(path)}
+                call, once = (functools.partial(ask, **key) for ask in (self._store.call, self._store.once))
+                self._checks.learn(self._where, lambda: probe(call, once))
+
+    @property
+    def check(self) -> Check | None:
+        """What the store is known to check of what it is sent."""
+        return self._checks.known(self._where)
+
+    def declared(self, partial: Partial) -> bool:
+        """Whether parts of an upload have to have a SHA-256, as it was begun with them."""
+        return partial.token in self._declared
 
     def settle(self, folders: Sequence[str]) -> None:
         """Nothing to do: what the store acknowledged is stored."""
@@ -280,12 +316,19 @@ class S3Endpoint(Endpoint):
                     for item in page.get("Uploads", ()):
                         path = item["Key"][len(self.key("")) :]
                         if path and not path.endswith("/"):
+                            self._hear(item["UploadId"], item)
                             since = int(item["Initiated"].timestamp()) * 10**9
                             yield Partial(path=path, token=item["UploadId"], size=_ANYWHERE, mtime_ns=since)
             except OSError as error:
                 # rclone's server says so where there is none; a bucket that is not there says NoSuchBucket.
                 if code_of(error) != "NoSuchUpload":
                     raise
+
+    def _hear(self, upload: str, told: dict[str, Any]) -> None:
+        """Notes of an upload that somebody else began whether it was with SHA-256."""
+        parts = told.get("Parts", ())
+        if told.get("ChecksumAlgorithm") == "SHA256" or any("ChecksumSHA256" in part for part in parts):
+            self._declared.add(upload)
 
     def _pages(self, method: str, marker: str, following: str, **words: Any) -> Iterator[Any]:
         more: dict[str, Any] = {}
@@ -309,7 +352,7 @@ def _found(path: str, size: int, item: dict[str, Any]) -> Found:
     return Found(path=path, size=size, pin=item["ETag"].strip('"'), mtime_ns=mtime_ns)
 
 
-def _part_sum(part: Part, held: tuple[int, str] | None) -> PartSum:
-    if held is None or held[0] != part.length:
+def _part_sum(part: Part, held: dict[str, Any] | None) -> PartSum:
+    if held is None or held["Size"] != part.length:
         return PartSum()
-    return PartSum(md5=bytes.fromhex(held[1].strip('"')))
+    return PartSum(md5=bytes.fromhex(held["ETag"].strip('"')))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import base64
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aifa_hpc.errors import TransferError
 from aifa_hpc.staging.endpoints.base import Done, Feed, Lane, Pending, Reading
+from aifa_hpc.staging.endpoints.s3_checks import digests
 from aifa_hpc.staging.endpoints.s3_store import etag, explained
 from aifa_hpc.staging.failures import DamagedError
 from aifa_hpc.staging.files import CHUNK
@@ -15,13 +16,29 @@ from aifa_hpc.staging.model import Found, Part, Partial, PartSum, Target
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from aifa_hpc.staging.endpoints.s3_checks import Check
     from aifa_hpc.staging.endpoints.s3_store import Room
+
+
+_PROOFS: dict[Check | None, str] = {
+    "sha256": "store-sha256", "md5": "store-md5", "": "store-etag", None: "store-etag"
+}  # fmt: skip
 
 
 class Objects(Protocol):
     """What a lane asks of its endpoint."""
 
     room: Room
+
+    @property
+    def check(self) -> Check | None:
+        """What the store is known to check."""
+
+    def declared(self, partial: Partial) -> bool:
+        """Whether parts of an upload have to have a SHA-256."""
+
+    def parts(self, partial: Partial) -> dict[int, dict[str, Any]]:
+        """What the store tells of the parts of an upload, by their numbers."""
 
     def call(self, method: str, path: str, **words: Any) -> Any:
         """A request about one object."""
@@ -72,7 +89,7 @@ class S3Lane(Lane):
 
     def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
         with self._endpoint.room.of(feed.length):
-            body = _gather(feed)
+            body = _gather(feed, sha256=self._endpoint.declared(partial))
             with explained("write", partial.path, self._place):
                 answer = self._endpoint.call(
                     "upload_part", partial.path, UploadId=partial.token, PartNumber=part.index + 1, **body
@@ -82,16 +99,19 @@ class S3Lane(Lane):
 
     def store(self, target: Target, feed: Feed) -> Pending:
         with self._endpoint.room.of(feed.length):
-            body = _gather(feed)
+            body = _gather(feed, sha256=self._endpoint.check == "sha256")
             with explained("write", target.path, self._place):
                 answer = self._endpoint.call("put_object", target.path, **body)
         self._require(target.path, answer["ETag"], feed.sum.md5.hex())
-        return Done(self._read_back(target, (feed.sum,), feed.sum.md5.hex()))
+        proof = _PROOFS[self._endpoint.check]
+        return Done(self._read_back(target, (feed.sum,), feed.sum.md5.hex(), proof))
 
     def publish(self, partial: Partial, target: Target) -> Found:
         wanted = etag(target.sums, multipart=True)
-        parts = [{"PartNumber": number, "ETag": f'"{found.md5.hex()}"'} for number, found in enumerate(target.sums, 1)]
+        declared, check = self._endpoint.declared(partial), self._endpoint.check
+        proof = _PROOFS["sha256" if declared else "" if check == "sha256" else check]
         try:
+            parts = self._listed(partial, target, declared=declared)
             with explained("publish", target.path, self._place):
                 self._endpoint.call(
                     "complete_multipart_upload", target.path, UploadId=partial.token, MultipartUpload={"Parts": parts}
@@ -101,20 +121,34 @@ class S3Lane(Lane):
             [found] = self._endpoint.stat([target.path])
             if found is None or not self._holds(found, target, target.sums, wanted):
                 raise
-            return found
-        return self._read_back(target, target.sums, wanted)
+            return _proven(found, wanted, proof)
+        return self._read_back(target, target.sums, wanted, proof)
 
     def close(self) -> None:
         return
 
-    def _read_back(self, target: Target, sums: Sequence[PartSum], wanted: str) -> Found:
+    def _listed(self, partial: Partial, target: Target, *, declared: bool) -> list[dict[str, Any]]:
+        """The parts that a completion names.
+
+        With their SHA-256 where the upload was begun with it, those too of parts that an earlier process sent: as the
+        store tells it, which it compared with what came.
+        """
+        told = self._endpoint.parts(partial) if declared else {}
+        parts = []
+        for number, found in enumerate(target.sums, 1):
+            sha256 = told.get(number, {}).get("ChecksumSHA256")
+            more = {"ChecksumSHA256": sha256} if sha256 else {}
+            parts.append({"PartNumber": number, "ETag": f'"{found.md5.hex()}"', **more})
+        return parts
+
+    def _read_back(self, target: Target, sums: Sequence[PartSum], wanted: str, proof: str) -> Found:
         """What the store says it has: some say yes to anything."""
         [found] = self._endpoint.stat([target.path])
         if found is None or found.size != target.size:
             raise TransferError(f"{target.path!r} was stored at {self._place} and is not there as it was sent.")
         if not self._holds(found, target, sums, wanted):
             self._require(target.path, found.pin, wanted)
-        return found
+        return _proven(found, wanted, proof)
 
     def _holds(self, found: Found, target: Target, sums: Sequence[PartSum], wanted: str) -> bool:
         """Whether an object is what was sent: by its ETag, or where that is of another make, by reading it."""
@@ -133,11 +167,17 @@ class S3Lane(Lane):
             )
 
 
-def _gather(feed: Feed) -> dict[str, Any]:
-    """A request's body, which must be in memory to be signed and sent again, with its MD5."""
+def _proven(found: Found, wanted: str, proof: str) -> Found:
+    """What was published, with what it is proven by: when its ETag is of another make, by having been read."""
+    return replace(found, proof=proof) if found.pin == wanted else found
+
+
+def _gather(feed: Feed, *, sha256: bool) -> dict[str, Any]:
+    """A request's body, which must be in memory to be signed and sent again, with its digests."""
     data = bytearray(feed.length)
     at = 0
     for view in feed:
         data[at : at + len(view)] = view
         at += len(view)
-    return {"Body": bytes(data), "ContentMD5": base64.b64encode(feed.sum.md5).decode("ascii")}
+    body = bytes(data)
+    return {"Body": body, **digests(feed.sum, body, sha256=sha256)}

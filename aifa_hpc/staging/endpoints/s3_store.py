@@ -80,6 +80,7 @@ class Store:
         self._lock = threading.Lock()
         self.room = Room()
         self._fs, self._keys = self._made()
+        self._hasty: Any = None
 
     @property
     def host(self) -> str:
@@ -104,6 +105,17 @@ class Store:
                 raise
             return self.request(self._fs, method, words)
 
+    def once(self, method: str, **words: Any) -> Any:
+        """One request that is answered at once: botocore tries again for seconds where a digest was wrong.
+
+        Raises:
+            OSError: As :meth:`call` does.
+        """
+        with self._lock:
+            if self._hasty is None:
+                self._hasty, _ = self._made(retries={"total_max_attempts": 1})
+        return self.request(self._hasty, method, words)
+
     def request(self, fs: Any, method: str, words: dict[str, Any]) -> Any:
         """One request by that client."""
         return fs.call_s3(method, **words)
@@ -120,7 +132,7 @@ class Store:
             self._fs, self._keys = fs, keys
             return True
 
-    def _made(self) -> tuple[Any, tuple[str, ...]]:
+    def _made(self, **more: Any) -> tuple[Any, tuple[str, ...]]:
         """A client, and the keys that are there for it now."""
         from botocore.session import Session  # noqa: PLC0415 - as below
         from s3fs import S3FileSystem  # noqa: PLC0415 - heavy, and not needed by most
@@ -131,6 +143,7 @@ class Store:
             "response_checksum_validation": "when_required",
             "max_pool_connections": self._connections,
             **({"s3": {"addressing_style": "path"}} if self._url else {}),
+            **more,
         }
         found = Session().get_credentials()
         frozen = found.get_frozen_credentials() if found is not None else ()

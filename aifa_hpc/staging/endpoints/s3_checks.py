@@ -1,0 +1,142 @@
+"""Which digests an object store really checks, found out by sending it wrong ones, once for each bucket in a process.
+
+Stores take a digest's header and need not look at it: Ceph 16, rclone 1.75 and moto 5 store a part under a wrong
+``x-amz-checksum-sha256`` (or CRC), and moto and rclone even tell it as the part's, so that being told one proves
+nothing. A refusal does. So a few bytes go under a wrong digest, as a part of an upload that is aborted at once and
+never was an object: a bucket with versions, locks or readers has nothing of it, and a process that is killed meanwhile
+leaves an upload as any other, which ``gc`` finds.
+
+Asked are SHA-256 and, where that is not checked, MD5. CRCs are not: no store is known that checks them and not MD5,
+which goes with every part as it is (see :mod:`~aifa_hpc.staging.endpoints.s3`). The answer is worth up to six requests
+where many are to come, so a small copy asks nothing; what another one in the process found out it uses.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from aifa_hpc.staging.endpoints.s3_store import code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aifa_hpc.staging.model import PartSum
+
+_log = logging.getLogger(__name__)
+
+Check: TypeAlias = Literal["sha256", "md5", ""]
+
+JOBS = 32
+"""Parts and objects of a copy from which on it asks; each of them is two requests or 16 MiB."""
+
+DECLARED = {"ChecksumAlgorithm": "SHA256"}
+"""With the request that begins an upload whose parts have SHA-256 (Amazon S3 user guide, "checking object integrity").
+
+Parts name it as well: newer versions of Ceph look at a digest only where the algorithm is named beside it.
+"""
+
+_REFUSALS = frozenset({"BadDigest", "XAmzContentChecksumMismatch"})
+"""What a store says of a wrong digest: Amazon, Ceph, versitygw; MinIO."""
+
+_UNKNOWN = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
+"""What a store may say of an algorithm it does not know."""
+
+_BODY, _OTHER = b"aifa", b"other"
+
+
+class Call(Protocol):
+    """A request about one object."""
+
+    def __call__(self, method: str, **words: Any) -> Any:
+        """Sends it.
+
+        Raises:
+            OSError: The store refused.
+        """
+
+
+class Checks:
+    """What is known of buckets."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Check] = {}
+        self._lock = threading.Lock()
+
+    def known(self, bucket: str) -> Check | None:
+        """What that bucket's store checks; ``None`` when it was not asked."""
+        return self._found.get(bucket)
+
+    def learn(self, bucket: str, ask: Callable[[], Check]) -> Check:
+        """The same; asked now, if nobody did."""
+        with self._lock:
+            if bucket not in self._found:
+                self._found[bucket] = found = ask()
+                _log.info("%s checks %s of what it is sent", bucket, found.upper() or "no digest")
+            return self._found[bucket]
+
+
+KNOWN = Checks()
+"""What this process found out."""
+
+
+def probe(call: Call, once: Call) -> Check:
+    """The strongest digest that a store checks of the parts of uploads.
+
+    Args:
+        call: A request about a key where something may be written.
+        once: The same, not tried again.
+
+    Raises:
+        OSError: There is no way to the store, or nobody may write there.
+    """
+    wrong: dict[Check, dict[str, str]] = {
+        "sha256": DECLARED | {"ChecksumSHA256": _text(hashlib.sha256(_OTHER).digest()), "ContentMD5": _md5(_BODY)},
+        "md5": {"ContentMD5": _md5(_OTHER)},
+    }
+    return next((check for check, words in wrong.items() if _refuses(call, once, words, check == "sha256")), "")
+
+
+def digests(found: PartSum, body: bytes, *, sha256: bool) -> dict[str, str]:
+    """What goes with a part or an object of that content.
+
+    The MD5 also goes with a SHA-256: over TLS, botocore then leaves the body out of the request's signature, for which
+    it would be hashed once more.
+    """
+    words = {"ContentMD5": _text(found.md5)}
+    if sha256:
+        whole = found.blocks[0] if len(found.blocks) == 1 else hashlib.sha256(body).digest()
+        words |= DECLARED | {"ChecksumSHA256": _text(whole)}
+    return words
+
+
+def _refuses(call: Call, once: Call, words: dict[str, str], declared: bool) -> bool:
+    """Whether a part with those words about other bytes is refused for them."""
+    try:
+        upload = call("create_multipart_upload", **(DECLARED if declared else {}))["UploadId"]
+    except OSError as error:
+        if declared and code_of(error) in _UNKNOWN:
+            return False
+        raise
+    try:
+        once("upload_part", UploadId=upload, PartNumber=1, Body=_BODY, **words)
+    except OSError as error:
+        if not code_of(error):
+            raise
+        return code_of(error) in _REFUSALS
+    finally:
+        with suppress(OSError):  # rclone drops an upload of which it refused a part
+            call("abort_multipart_upload", UploadId=upload)
+    return False
+
+
+def _md5(data: bytes) -> str:
+    return _text(hashlib.md5(data, usedforsecurity=False).digest())
+
+
+def _text(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")

@@ -1,0 +1,158 @@
+"""What real object stores check, and how a copy to each is proven."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aifa_hpc.manifest import MANIFEST, read_manifest
+from aifa_hpc.privacy.gate import clear
+from aifa_hpc.staging.endpoints.local import LocalEndpoint
+from aifa_hpc.staging.endpoints.s3 import SMALLEST_PART, S3Endpoint
+from aifa_hpc.staging.endpoints.s3_checks import JOBS, Checks
+from aifa_hpc.staging.endpoints.s3_store import Store
+from aifa_hpc.staging.engine import copy
+from aifa_hpc.staging.ledger import Ledger
+from aifa_hpc.staging.progress import Progress
+from aifa_hpc.testing.feeds import some_bytes
+from aifa_hpc.testing.stores import Bucket, CephStore, ObjectStore, RcloneStore, StrictStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aifa_hpc.staging.engine import Summary
+
+BIG = 2 * SMALLEST_PART + 77
+KINDS = (
+    (CephStore, "md5", "store-md5"),
+    (RcloneStore, "md5", "store-md5"),
+    (StrictStore, "sha256", "store-sha256"),
+)
+
+
+class Counted(Store):
+    """Counts requests."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, connections=4)
+        self.asked: Counter[str] = Counter()
+
+    def request(self, fs: Any, method: str, words: dict[str, Any]) -> Any:
+        """One more."""
+        self.asked[method] += 1
+        return super().request(fs, method, words)
+
+
+class Enough(Progress):
+    """Ends a copy after so many bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def advance(self, size: int) -> None:
+        """Counts."""
+        self._left -= size
+        if self._left < 0:
+            raise KeyboardInterrupt
+
+
+class At:
+    """A bucket of a store, and copies into it.
+
+    Args:
+        bucket: Where to.
+        folder: What is copied, in ``src``, and ledgers.
+    """
+
+    def __init__(self, bucket: Bucket, folder: Path) -> None:
+        self.bucket, self.folder, self.checks = bucket, folder, Checks()
+        (folder / "src").mkdir()
+        self.store = Counted(bucket.url)
+
+    def fill(self, files: int) -> None:
+        """Makes a large file and small ones."""
+        (self.folder / "src" / "big").write_bytes(some_bytes(BIG))
+        for number in range(files):
+            (self.folder / "src" / f"small {number}").write_bytes(b"%d" % number)
+
+    def copy(self, progress: Progress | None = None, *, ledger: str = "ledger") -> Summary:
+        """All of it."""
+        there = S3Endpoint(self.bucket.name, "x", endpoint_url=self.bucket.url, store=self.store, checks=self.checks)
+        with Ledger(self.folder / f"{ledger}.sqlite") as opened:
+            return copy(
+                LocalEndpoint(self.folder / "src"), there,
+                clearance=clear("open", outgoing=True), ledger=opened, progress=progress or Progress(), lanes=2,
+            )  # fmt: skip
+
+    @property
+    def told(self) -> list[str]:
+        """The levels in the manifest."""
+        manifest = self.bucket.get(f"x/{MANIFEST}")
+        assert manifest is not None
+        return [one.level for one in read_manifest(manifest.decode("ascii")).sets]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=[kind.__name__ for kind, *_ in KINDS])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ObjectStore, Any]]:
+    """Each of them, and what it is known for."""
+    kind, *known = request.param
+    if lacking := kind.lacking():
+        pytest.skip(f"there is no {lacking}; aifa_hpc.testing.stores says where it comes from")
+    with kind.started(tmp_path_factory.mktemp("store")) as made, pytest.MonkeyPatch.context() as patch:
+        for name, value in made.env.items():
+            patch.setenv(name, value)
+        yield made, known
+
+
+@pytest.fixture
+def at(store: tuple[ObjectStore, Any], tmp_path: Path) -> Iterator[At]:
+    """A bucket of its own."""
+    bucket = Bucket(store[0].url, f"checks-{abs(hash(tmp_path)):x}"[:40])
+    yield At(bucket, tmp_path)
+    bucket.empty()
+
+
+def test_a_copy_of_some_size_asks_what_is_checked(store: tuple[ObjectStore, Any], at: At) -> None:
+    """Once; the manifest and the summary name it, all is there, and nothing else."""
+    check, level = store[1]
+    at.fill(JOBS)
+    summary = at.copy()
+    assert (check, level, [level]) == (at.checks.known(f"{at.bucket.url}/{at.bucket.name}"), summary.level, at.told)
+    assert [] == at.bucket.uploads()
+    assert {f"x/{path.name}": path.read_bytes() for path in (at.folder / "src").iterdir()} == at.bucket.contents()
+    begun = at.store.asked["create_multipart_upload"]
+    (at.folder / "src" / "big").write_bytes(some_bytes(BIG, 2))
+    assert (level, begun + 1) == (at.copy().level, at.store.asked["create_multipart_upload"])
+
+
+def test_a_small_copy_asks_nothing(at: At) -> None:
+    """Each object is put and looked at, the large one in its parts."""
+    at.fill(3)
+    assert ("store-etag", ["store-etag"]) == (at.copy().level, at.told)
+    sent = {name: at.store.asked[name] for name in ("create_multipart_upload", "upload_part", "abort_multipart_upload")}
+    assert {"create_multipart_upload": 1, "upload_part": 3, "abort_multipart_upload": 0} == sent
+
+
+@pytest.mark.parametrize("store", KINDS[-1:], ids=["strict"], indirect=True)
+@pytest.mark.parametrize("ledger", ["ledger", "another"])
+def test_an_upload_is_continued_as_it_was_begun(at: At, ledger: str) -> None:
+    """By a process that knows nothing of the store; digests of parts that another one sent are the store's own."""
+    at.fill(JOBS)
+    with contextlib.suppress(KeyboardInterrupt):
+        at.copy(Enough(2 * SMALLEST_PART + 50))
+    assert ["x/big"] == at.bucket.uploads()
+    for number in range(JOBS):
+        (at.folder / "src" / f"small {number}").unlink()
+    at.checks = Checks()
+    summary = at.copy(ledger=ledger)
+    assert summary.parts_resumed
+    assert (None, "store-sha256") == (at.checks.known(f"{at.bucket.url}/{at.bucket.name}"), summary.level)
+    head = at.bucket.client.head_object(Bucket=at.bucket.name, Key="x/big", ChecksumMode="ENABLED")
+    assert head["ChecksumSHA256"].endswith("-3")
+    assert some_bytes(BIG) == at.bucket.get("x/big")
