@@ -2,7 +2,7 @@
 
 ``make chaos`` covers for each fault every kind of place as a source and every kind that can have the fault as a target,
 seven pairs a fault. Which source meets which target goes on by one from fault to fault, so that each of the 42 pairs
-is broken in some way. Kill points are 203 together, those of other faults 3 a pair. `make integration` has a sample:
+is broken in some way. Kill points are 224 together, those of other faults 3 a pair. `make integration` has a sample:
 each fault once, of four pairs.
 """
 
@@ -34,7 +34,7 @@ TARGETS_OF = {
     "test_leave_that_is_withdrawn": FOLDERS,
     QUOTA: (*FOLDERS, "ceph"),
 }
-KILLS = 29
+KILLS = 32
 ROUNDS = 3
 
 
