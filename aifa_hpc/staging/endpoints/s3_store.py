@@ -113,7 +113,8 @@ class Store:
         """
         with self._lock:
             if self._hasty is None:
-                self._hasty, _ = self._made(retries={"total_max_attempts": 1})
+                # The same session, so that a description of S3 of some megabytes is not read once more.
+                self._hasty, _ = self._made(session=self._fs.session, retries={"total_max_attempts": 1})
         return self.request(self._hasty, method, words)
 
     def request(self, fs: Any, method: str, words: dict[str, Any]) -> Any:
@@ -132,7 +133,7 @@ class Store:
             self._fs, self._keys = fs, keys
             return True
 
-    def _made(self, **more: Any) -> tuple[Any, tuple[str, ...]]:
+    def _made(self, *, session: Any = None, **more: Any) -> tuple[Any, tuple[str, ...]]:
         """A client, and the keys that are there for it now."""
         from botocore.session import Session  # noqa: PLC0415 - as below
         from s3fs import S3FileSystem  # noqa: PLC0415 - heavy, and not needed by most
@@ -148,7 +149,7 @@ class Store:
         found = Session().get_credentials()
         frozen = found.get_frozen_credentials() if found is not None else ()
         keys = tuple(str(one or "") for one in frozen)
-        fs = S3FileSystem(endpoint_url=self._url, config_kwargs=config, skip_instance_cache=True)
+        fs = S3FileSystem(endpoint_url=self._url, config_kwargs=config, session=session, skip_instance_cache=True)
         return fs, keys
 
     def pull(self, body: Any, count: int) -> bytes:
