@@ -42,6 +42,11 @@ def read_filter(where: str) -> BooleanExpression:
         ) from error
 
 
+def columns_of(where: str) -> list[str]:
+    """Names of the columns that a filter asks; errors as :func:`read_filter`."""
+    return list(dict.fromkeys(predicate.term.name for predicate in _predicates(read_filter(where))))
+
+
 def require_filter(table: str, where: str, schema: Schema, *, rows: bool) -> BooleanExpression:
     """A row filter that a table can be asked.
 

@@ -6,22 +6,27 @@ statistics of their row groups.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError, TransferError
-from aifa_hpc.lakehouse.filters import require_columns, require_filter
+from aifa_hpc.lakehouse.filters import columns_of, require_columns, require_filter
 from aifa_hpc.lakehouse.iceberg import Chosen, Selection
 from aifa_hpc.staging.endpoints.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import pyarrow as pa
     import pyarrow.dataset as ds
 
     from aifa_hpc.staging.endpoints.base import Endpoint, Lane
     from aifa_hpc.staging.model import Found, Kind, Part, PartSum
+
+
+_READERS = 16
+"""Footers are small and far away: a parallel file system or a store answers many at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +84,21 @@ class Folder:
             return None
         import pyarrow as pa  # noqa: PLC0415 - heavy, and only for tables
         from pyiceberg.expressions.visitors import bind  # noqa: PLC0415
-        from pyiceberg.io.pyarrow import expression_to_pyarrow, pyarrow_to_schema  # noqa: PLC0415
+        from pyiceberg.io.pyarrow import (  # noqa: PLC0415
+            UnsupportedPyArrowTypeException,
+            expression_to_pyarrow,
+            pyarrow_to_schema,
+        )
         from pyiceberg.table.name_mapping import MappedField, NameMapping  # noqa: PLC0415
 
-        fields = [field for field in self.dataset.schema if not pa.types.is_nested(field.type)]
+        known = {field.name: field for field in self.dataset.schema if not pa.types.is_nested(field.type)}
+        asked = columns_of(where)
+        require_columns(f"the filter {where!r}: {self.location}", asked, list(known))
+        dotted = next((name for name in asked if "." in name), None)
+        if dotted is not None:  # Arrow would look for a field in a column
+            raise InputError(f"{self.location}: no filter can ask {dotted!r}, whose name has a dot.")
+        # Of others, some have types that no Iceberg table has.
+        fields = [known[name].with_type(_comparable(known[name].type)) for name in asked]
         mapping = NameMapping(
             [
                 MappedField.model_validate({"field-id": number, "names": [one.name]})
@@ -95,7 +111,7 @@ class Folder:
             return expression_to_pyarrow(bind(schema, wanted, case_sensitive=True), schema)
         except InputError:
             raise
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedPyArrowTypeException) as error:
             raise InputError(f"{self.location}: the filter {where!r} cannot be used: {error}.") from error
 
     def read(self, fragment: Fragment, columns: Sequence[str], expression: Any) -> Iterator[pa.RecordBatch]:
@@ -118,7 +134,7 @@ class Folder:
             kept = (
                 fragment.subset(filter=expression, schema=self.dataset.schema) if expression is not None else fragment
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, NotImplementedError) as error:
             raise TransferError(f"cannot read {fragment.path!r} of {self.location}: {error}.") from error
         return Fragment(
             path=fragment.path,
@@ -131,7 +147,7 @@ class Folder:
     def _told(self, path: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:
             yield from batches
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, NotImplementedError) as error:
             raise TransferError(f"cannot read {path!r} of {self.location}: {error}.") from error
 
 
@@ -154,19 +170,38 @@ class Fragment:
     fragment: Any
 
 
-def open_folder(location: str, path: str, filesystem: Any = None) -> Folder:
+def _comparable(kind: pa.DataType) -> pa.DataType:
+    """The type of an Iceberg table whose values are compared like this one's."""
+    import pyarrow as pa  # noqa: PLC0415 - heavy, and only for tables
+
+    if pa.types.is_dictionary(kind):
+        return _comparable(kind.value_type)
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", "UTC" if kind.tz else None)
+    if pa.types.is_date64(kind):
+        return pa.date32()
+    if pa.types.is_time(kind):
+        return pa.time64("us")
+    if kind in (pa.uint8(), pa.uint16(), pa.uint32()):
+        return pa.int64()
+    return kind
+
+
+def open_folder(location: str, path: str, names: Iterable[str], filesystem: Any = None) -> Folder:
     """Parquet files below a location.
 
     Args:
         location: As the user wrote it.
         path: As the file system names it.
+        names: Files below it.
         filesystem: fsspec's or pyarrow's; of this machine by default.
 
     Raises:
-        InputError: There is no Parquet file.
-        TransferError: It cannot be listed, or a file is no Parquet.
+        InputError: There is no Parquet file, or columns of one name have types that have nothing in common.
+        TransferError: A file is no Parquet.
     """
-    import pyarrow.dataset as ds  # noqa: PLC0415 - heavy, and only for tables
+    import pyarrow as pa  # noqa: PLC0415 - heavy, and only for tables
+    import pyarrow.dataset as ds  # noqa: PLC0415
     import pyarrow.fs as pafs  # noqa: PLC0415
 
     if filesystem is None:
@@ -175,21 +210,51 @@ def open_folder(location: str, path: str, filesystem: Any = None) -> Folder:
         fs = (
             filesystem if isinstance(filesystem, pafs.FileSystem) else pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
         )
+    root = path.rstrip("/")
+    files = sorted(f"{root}/{name}" for name in names if _is_parquet(name))
+    if not files:
+        raise InputError(f"{location} has no Parquet file.", hint="Their names end with .parquet or .pq.")
     try:
-        found = fs.get_file_info(pafs.FileSelector(path, recursive=True))
-        files = sorted(
-            one.path
-            for one in found
-            if one.is_file and one.extension in ("parquet", "pq") and not one.base_name.startswith((".", "_"))
-        )
-        if not files:
-            raise InputError(f"{location} has no Parquet file.", hint="Their names end with .parquet or .pq.")
-        dataset = ds.dataset(
-            files, filesystem=fs, format="parquet", partitioning="hive", partition_base_dir=path.rstrip("/")
-        )
+        dataset = ds.dataset(files, filesystem=fs, format="parquet", partitioning="hive", partition_base_dir=root)
+        fragments = list(dataset.get_fragments())
+        with ThreadPoolExecutor(_READERS) as pool:
+            schemas = list(pool.map(lambda one: one.physical_schema, fragments))
+    except pa.ArrowTypeError as error:
+        raise InputError(
+            f"{location}: a folder's name and the files in it say of one column what does not go together: {error}.",
+            hint="Copy it whole, or choose one of its folders.",
+        ) from error
     except (OSError, ValueError) as error:
         raise TransferError(f"cannot read {location} as Parquet: {error}.") from error
-    return Folder(location=location, root=path.rstrip("/"), dataset=dataset)
+    partitions = {key for one in fragments for key in ds.get_partition_keys(one.partition_expression)}
+    whole = dataset.schema
+    for schema, own in {schema: one.path for schema, one in zip(schemas, fragments, strict=True)}.items():
+        whole = _with_all(f"{location}: {own}", whole, schema, partitions)
+    dataset = ds.FileSystemDataset(fragments, whole, dataset.format, fs)
+    return Folder(location=location, root=root, dataset=dataset)
+
+
+def _is_parquet(name: str) -> bool:
+    last = name.rpartition("/")[2]
+    return last.endswith((".parquet", ".pq")) and not last.startswith((".", "_"))
+
+
+def _with_all(name: str, known: pa.Schema, schema: pa.Schema, partitions: Collection[str]) -> pa.Schema:
+    """Columns that are known, and those of one more file.
+
+    Raises:
+        InputError: They do not go together; it names the file.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - heavy, and only for tables
+
+    own = pa.schema([field for field in schema if field.name not in partitions])
+    try:
+        return pa.unify_schemas([known, own], promote_options="permissive").with_metadata(known.metadata)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InputError(
+            f"{name} does not go with the files before it: {error}.",
+            hint="Copy it whole, or choose a folder whose files have their columns alike.",
+        ) from error
 
 
 class Some(Source):

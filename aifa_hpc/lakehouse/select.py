@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aifa_hpc.errors import InputError
 from aifa_hpc.lakehouse.iceberg import open_table
 from aifa_hpc.lakehouse.parquet import Some, open_folder
 from aifa_hpc.lakehouse.rewrite import Input, rewrite, spool
@@ -97,7 +98,12 @@ def _open_parquet(
     told: Callable[[str], None],
 ) -> Endpoint:
     inner, path, filesystem = plain(location)
-    found = open_folder(location, path, filesystem)
+    if inner.kind() != "folder":
+        what = "is a single file" if inner.kind() == "file" else "is not there"
+        raise InputError(f"{location} {what}: rows and columns are chosen of a folder of Parquet files.")
+    # As the engine lists it, so that both know the same files.
+    names = [one.path for one in inner.scan() if one.size >= 0]
+    found = open_folder(location, path, names, filesystem)
     schema = found.schema(wanted.columns)
     selection, chosen = found.select(wanted.where)
     text = str(wanted)
