@@ -16,6 +16,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aifa_hpc.errors import InputError, SiteError
+from aifa_hpc.lakehouse.guarded import guard, static_table
 from aifa_hpc.runtime.folders import s3_settings, shown
 
 if TYPE_CHECKING:
@@ -88,12 +89,12 @@ def within(seconds: float, work: Callable[[], T], late: str) -> T:
 
 def _load(name: TableName, settings: Mapping[str, str], seconds: float) -> Table:
     from pyiceberg.catalog import load_catalog  # noqa: PLC0415 - heavy, and only for tables
-    from pyiceberg.table import StaticTable  # noqa: PLC0415
 
     if not name.catalog:
-        return StaticTable.from_metadata(name.table, store_settings() if "://" in name.table else {})
+        return static_table(name.table, store_settings() if "://" in name.table else {})
     catalog = load_catalog(name.catalog, **settings)
     _limit(catalog, seconds)
+    guard(catalog)
     for key, value in store_settings().items():
         catalog.properties.setdefault(key, value)
     return catalog.load_table(name.table)

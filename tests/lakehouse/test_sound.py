@@ -168,3 +168,14 @@ def test_damaged_metadata_is_told_without_its_values(table: Table, tmp_path: Pat
         assert "its metadata is damaged" in str(caught.value)
         assert "secret" not in str(caught.value)
     del table
+
+
+@pytest.mark.parametrize("named", ["catalog", "metadata"])
+def test_a_table_names_no_program(table: Table, tmp_path: Path, named: str) -> None:
+    """That is the reader's choice: what the table says would be imported and called."""
+    path = local(table.metadata_location)
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"properties": {"py-io-impl": "no.such.module"}}))
+    source = "iceberg:lab.d.t" if named == "catalog" else path
+    stage(str(source), str(tmp_path / "copy"), data_class="open")
+    assert 200 == shards(tmp_path / "copy", rank=0, world=1).total
