@@ -19,7 +19,7 @@ from aifa_hpc.labs.area import Area, folder_of, open_area
 from aifa_hpc.labs.croissant import croissant
 from aifa_hpc.labs.dcat import dcat
 from aifa_hpc.labs.lock import hold
-from aifa_hpc.labs.versions import expired, is_whole, make_version, replaced, version_manifest, with_present
+from aifa_hpc.labs.versions import POINTER, expired, is_whole, make_version, replaced, version_manifest, with_present
 from aifa_hpc.lakehouse.names import is_table, read_wanted
 from aifa_hpc.sites.load import state_dir
 from aifa_hpc.staging.engine import Summary, copy, make_plan
@@ -165,6 +165,9 @@ class _Run:
         area.store_manifest(version, manifest)
         area.store_versions(versions)
         self._describe(version)
+        if POINTER not in self.paths and POINTER in {entry.path for entry in whole.entries}:
+            # It was a table before, and is rows that were chosen now: by its folder nobody shall read the table.
+            self._delete({entry.path for entry in whole.entries} - {POINTER})
         done = Synced(
             data=area.data,
             folder=str(area.there),

@@ -37,7 +37,8 @@ PINS = "pins"
 
 _FORMAT = 1
 _NAME_LENGTH = 12
-_POINTER = f"metadata/{HINT}"
+POINTER = f"metadata/{HINT}"
+"""Says which metadata of an Iceberg table is the present one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +89,7 @@ def version_manifest(whole: Manifest, paths: Collection[str]) -> Manifest:
 
     An Iceberg table's hint of its present metadata belongs to no version: it is rewritten for each.
     """
-    entries = [replace(entry, set=0) for entry in whole.entries if entry.path in paths and entry.path != _POINTER]
+    entries = [replace(entry, set=0) for entry in whole.entries if entry.path in paths and entry.path != POINTER]
     numbers = {entry.set for entry in whole.entries if entry.path in paths}
     data_set = whole.sets[min(numbers)] if numbers else DataSet()
     return make_manifest(entries, sets=[data_set])

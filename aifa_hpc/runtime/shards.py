@@ -22,7 +22,7 @@ from aifa_hpc.runtime.deletes import kept, require_rows
 from aifa_hpc.runtime.folders import folder_of
 from aifa_hpc.runtime.ranks import given_or_here
 from aifa_hpc.runtime.shares import RowGroup, cut, line_of, shuffled
-from aifa_hpc.runtime.table import METADATA, Files, metadata_of, table_files
+from aifa_hpc.runtime.table import METADATA, Files, metadata_of, present_of, table_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -223,7 +223,7 @@ def _files(source: Root) -> Files:
         return Files(root=folder.parent.root, paths=[name])
     if not is_folder and name.endswith(METADATA):
         return table_files(folder.parent.parent, f"{folder.parent.name}/{name}")
-    table = metadata_of(folder) if is_folder else None
+    table = present_of(folder) if is_folder else None
     if table is not None:
         return table_files(folder, table)
     root, manifest = (folder, MANIFEST) if is_folder else (folder.parent, name)
@@ -235,6 +235,7 @@ def _files(source: Root) -> Files:
             return table_files(root, metadata[0] if len(metadata) == 1 else metadata_of(root) or metadata[-1])
         paths = [path for path in entries if _is_parquet(path)]
     elif is_folder:
+        metadata_of(folder)  # without a hint it does not say which is meant
         paths = sorted(path for path in folder.find(".parquet") if _is_parquet(path))
     else:
         raise InputError(f"{folder} is neither a folder nor a manifest.")

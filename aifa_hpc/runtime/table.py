@@ -29,15 +29,21 @@ _EQUALITY = 2  # content of a file of deletes that names values and no positions
 _PLAIN = "`aifa stage copy ... --mode pushdown` writes plain Parquet with deletes applied and one schema."
 
 
+def present_of(folder: Here | There) -> str | None:
+    """The metadata file that a folder's hint names, relative to it."""
+    hint = folder.read(f"metadata/{HINT}")
+    return None if hint is None else f"metadata/v{hint.decode('ascii').strip()}{METADATA}"
+
+
 def metadata_of(folder: Here | There) -> str | None:
     """The metadata file of a folder that holds a table, relative to it; ``None`` for any other folder.
 
     Raises:
         InputError: It holds one without saying which of its metadata files is meant.
     """
-    hint = folder.read(f"metadata/{HINT}")
-    if hint is not None:
-        return f"metadata/v{hint.decode('ascii').strip()}{METADATA}"
+    hinted = present_of(folder)
+    if hinted is not None:
+        return hinted
     found = sorted(folder.find(METADATA, "metadata"))
     if found:
         raise InputError(

@@ -362,3 +362,19 @@ def test_a_version_of_a_table_is_read_by_its_manifest(
         found = sorted(group for batch in batches for group in batch["a group"].to_pylist())
     theirs = StaticTable.from_metadata(made).scan().to_arrow()["a group"].to_pylist()
     assert sorted(theirs) == found
+
+
+def test_a_table_that_becomes_rows_and_a_table_again(place: Place, table: Table) -> None:
+    """By the folder alone it is what the last sync made of it; a pinned run reads on."""
+    whole = "iceberg:lab.d.t"
+    first = place.sync(source=whole)
+    place.area(lambda area: pin(area, "run-7", "", NOW))
+    rows = place.sync(source=CHOSEN)
+    found = [chosen(place), chosen(place, first.version.name)]
+    again = place.sync(source=CHOSEN)
+    back = place.sync(source=whole)
+
+    assert [list(range(50)), list(range(100))] == found
+    assert (0, False, True) == (again.summary.bytes_sent, again.changed, rows.changed)
+    assert (first.version, list(range(100))) == (back.version, chosen(place))
+    assert list(range(50)) == chosen(place, rows.version.name)
