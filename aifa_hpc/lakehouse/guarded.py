@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aifa_hpc.lakehouse.relocate import read_metadata
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,18 +21,23 @@ _IMPLEMENTATION = "py-io-impl"
 
 
 def static_table(metadata: str, properties: Mapping[str, str]) -> StaticTable:
-    """The table of a metadata file; raises what pyiceberg and the store raise.
+    """The table of a metadata file, also of a compressed one.
 
     Args:
         metadata: Where it is.
         properties: Of the FileIO; they go before those of the table.
+
+    Raises:
+        InputError: It is none.
+        Exception: What pyiceberg and the store raise.
     """
     from pyiceberg.catalog.noop import NoopCatalog  # noqa: PLC0415 - heavy, and only for tables
     from pyiceberg.io import load_file_io  # noqa: PLC0415
-    from pyiceberg.serializers import FromInputFile  # noqa: PLC0415
     from pyiceberg.table import StaticTable  # noqa: PLC0415
+    from pyiceberg.table.metadata import TableMetadataUtil  # noqa: PLC0415
 
-    read = FromInputFile.table_metadata(load_file_io(dict(properties), metadata).new_input(metadata))
+    with load_file_io(dict(properties), metadata).new_input(metadata).open() as stream:
+        read = TableMetadataUtil.parse_obj(read_metadata(stream.read(), metadata))
     return StaticTable(
         identifier=("static-table", metadata),
         metadata_location=metadata,
