@@ -119,15 +119,15 @@ def write_plan(made: PlanFile) -> Iterator[str]:
     plan = made.plan
     head: dict[str, Any] = {"aifa_plan": VERSION}
     head |= {key: getattr(made, key) for key in ("source", "destination", "data_class", "made", "tool", "only", "name")}
-    head |= {"ignored": plan.ignored, "spared": plan.spared, "deletes": [asdict(found) for found in plan.deletes]}
+    head |= {"ignored": plan.ignored, "spared": plan.spared, "deletes": [_record(found) for found in plan.deletes]}
     yield json.dumps(head)[:-1] + ', "actions": ['
     for number, action in enumerate(plan.actions):
         record = {
             "verdict": action.verdict.value,
             "path": action.path,
-            "here": asdict(action.file),
+            "here": _record(action.file),
             "here_blocks": _hex(action.here_blocks),
-            "there": asdict(action.there) if action.there is not None else None,
+            "there": _record(action.there) if action.there is not None else None,
             "there_blocks": _hex(action.there_blocks),
         }
         yield (",\n" if number else "\n") + json.dumps(record)
@@ -170,6 +170,11 @@ def read_plan(text: str, label: str) -> PlanFile:
         name=document.name,
         plan=plan,
     )
+
+
+def _record(found: Found) -> dict[str, Any]:
+    """A file as it was listed; what it is proven by is known when it is published."""
+    return {key: value for key, value in asdict(found).items() if key != "proof"}
 
 
 def _hex(blocks: Blocks | None) -> list[str] | None:
