@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import traceback
@@ -10,12 +11,13 @@ import traceback
 import click
 
 from aifa_hpc.cli.base import current_output
-from aifa_hpc.cli.output import JsonOutput
+from aifa_hpc.cli.output import JsonOutput, Output
 from aifa_hpc.errors import EXIT_DONE, EXIT_INPUT, EXIT_UNKNOWN, AifaError, InputError, OutputLostError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _READER_LEFT = 141  # 128 + SIGPIPE, with which other programs end in `| head`
 _STDOUT = 1
+_REPORT = "This is a fault of aifa_hpc: please report the lines of the traceback. `aifa jobs` shows what was done."
 
 
 def run(program: click.Group) -> int:
@@ -50,18 +52,26 @@ def _explain(error: Exception) -> int:
         _show_usage_error(error)
         code = EXIT_INPUT
     elif isinstance(error, click.Abort):
-        output.note("interrupted")
-        code = _INTERRUPTED
-    elif isinstance(error, OSError):
+        _fault(output, "Interrupted", "interrupted", code := _INTERRUPTED)
+    elif isinstance(error, OSError) and error.filename is None:  # of a stream; what failed at a file names it
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)  # or the interpreter tries once more to write what is left
         if isinstance(error, BrokenPipeError):
             code = _READER_LEFT
         else:
             output.error(OutputLostError(f"{error}.", hint="What was done so far stands; `aifa jobs` shows it."))
     else:
-        traceback.print_exc()
-        output.note("This is a fault of aifa_hpc: please report the lines above. `aifa jobs` shows what was done.")
+        lines = traceback.format_exc()
+        _fault(output, type(error).__name__, str(error), code, f"{lines}{_REPORT}", traceback=lines, hint=_REPORT)
     return code
+
+
+def _fault(output: Output, name: str, message: str, code: int, text: str = "", **more: str) -> None:
+    """What is no error of ours; machines get it in the form of one."""
+    if isinstance(output, JsonOutput):
+        fields = {"error": name, "message": message, "hint": "", "exit_code": code} | more
+        print(json.dumps(fields), file=sys.stderr)  # noqa: T201 - this is the output
+    else:
+        output.note(text or message)
 
 
 def _show_usage_error(error: click.ClickException) -> None:

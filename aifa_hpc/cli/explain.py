@@ -45,12 +45,14 @@ def explain(job_id: str, site: str | None) -> None:
 def explanation_fields(found: Explanation) -> dict[str, Any]:
     """An explanation as machines get it."""
     fields = dataclasses.asdict(found)
+    if not found.waits:
+        fields["findings"] = [one | {"hope": None} for one in fields["findings"]]
     return fields | {"hope": found.hope, "hopeless": found.hopeless}
 
 
 def _lines(found: Explanation) -> Iterator[str]:
     yield f"job {found.id or found.token} ({found.name}) on {found.site}: {found.state}"
-    if found.waits:
+    if found.hope:
         yield _HOPES[found.hope]
     for one in found.findings:
         yield ""

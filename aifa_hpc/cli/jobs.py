@@ -17,7 +17,7 @@ from aifa_hpc.cli.render import template_option
 from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, EXIT_UNKNOWN, AifaError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from aifa_hpc.tracker.connection import Connection
     from aifa_hpc.tracker.events import Status
@@ -79,7 +79,7 @@ def submit(  # noqa: PLR0917 - click calls it by name
         if wait:
             for line in lines:
                 output.note(line)
-            return max(_follow(handle) for handle in handles)
+            return _follow(handles)
         for handle, line in zip(handles, lines, strict=True):
             output.record(job_fields(handle.row), line)
         return max(_SUBMITTED.get(handle.status.state, EXIT_DONE) for handle in handles)
@@ -99,17 +99,35 @@ def _submitted_line(handle: JobHandle, parts: Sequence[Row]) -> str:
     return f"job {handle.id} submitted to {site}{count}{waits}; follow it: aifa logs {handle.id} -f"
 
 
-def _follow(handle: JobHandle) -> int:
-    output = current_output()
+def _follow(handles: Sequence[JobHandle]) -> int:
+    """Tells of each job when it has ended, and of those that go on when something ends the waiting."""
+    left, code = {handle.token: handle for handle in handles}, EXIT_DONE
     try:
-        status = handle.wait(
-            seen=lambda status: None if status.over else output.note(status_line(status)), trouble=output.note
-        )
+        for handle in _as_they_end(handles):
+            code = max(code, _tell_end(left.pop(handle.token)))
     except (KeyboardInterrupt, AifaError):
-        name = handle.id or handle.token
-        goes_on = f"\nJob {name} goes on: `aifa jobs` shows it, `aifa cancel {name}` ends it."
-        output.record(job_fields(handle.row), goes_on)
+        for handle in left.values():
+            name = handle.id or handle.token
+            goes_on = f"\nJob {name} goes on: `aifa jobs` shows it, `aifa cancel {name}` ends it."
+            current_output().record(job_fields(handle.row), goes_on)
         raise
+    return code
+
+
+def _as_they_end(handles: Sequence[JobHandle]) -> Iterator[JobHandle]:
+    from aifa_hpc.tracker.waiting import as_completed  # noqa: PLC0415 - keeps `aifa --help` quick
+
+    if len(handles) > 1:
+        yield from as_completed(handles)
+        return
+    output = current_output()
+    (handle,) = handles
+    handle.wait(seen=lambda status: None if status.over else output.note(status_line(status)), trouble=output.note)
+    yield handle
+
+
+def _tell_end(handle: JobHandle) -> int:
+    output, status = current_output(), handle.status
     output.record(job_fields(handle.row), f"job {handle.id or handle.token} ended: {status_line(status)}")
     if status.ok:
         return EXIT_DONE

@@ -60,14 +60,14 @@ def jobs(context: click.Context, site: str | None, everything: bool, offline: bo
 @jobs.command()
 @click.argument("words", nargs=-1, metavar="[ID]...")
 @click.option("--site", metavar="SITE", help="Only there.")
-@click.option("--receipts", is_flag=True, help="Also tell of receipts at SITE that nobody here remembers.")
+@click.option("--receipts", is_flag=True, help="Also tell of receipts there that nobody here remembers.")
 def settle(words: Sequence[str], site: str | None, receipts: bool) -> int:
     """Find out what became of jobs in doubt, and say how that is known.
 
     Without an ID: of all jobs whose answer was lost or that were given up. What never began is fenced off, so that it
     never will. Exit code 4 if something stays unknown.
     """
-    from aifa_hpc.sites.load import state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
+    from aifa_hpc.sites.load import load_site, state_dir  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.tracker.connection import connect  # noqa: PLC0415
     from aifa_hpc.tracker.poller import utc_now  # noqa: PLC0415
     from aifa_hpc.tracker.settling import doubtful  # noqa: PLC0415
@@ -75,9 +75,12 @@ def settle(words: Sequence[str], site: str | None, receipts: bool) -> int:
 
     output = current_output()
     store = Store(state_dir() / "jobs.sqlite3")
+    if site is not None and not store.rows(site):
+        load_site(site)  # as for `aifa jobs`
     named = [part for word in words for part in store.parts(store.find(word, site).token)]
     rows = doubtful(named) if words else doubtful(store.rows(site), now=utc_now())
-    sites = {row.site for row in rows} | ({site} if site and receipts else set())
+    asked = {site} if site else {row.site for row in store.rows()}
+    sites = {row.site for row in rows} | (asked if receipts else set())
     settled: list[dict[str, Any]] = []
     for name in sorted(sites):
         with connect(name) as connection:

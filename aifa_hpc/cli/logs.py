@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import chain
 
 import click
 
@@ -27,7 +28,10 @@ def logs(job_ids: tuple[str, ...], site: str | None, follow: bool, rank: int | N
     with ExitStack() as stack:
         handles = open_jobs(job_ids, site, stack)
         pieces = read_logs(handles, follow=follow, rank=rank, tail=tail or 0, trouble=output.note)
-        output.stream("log", pieces)
+        first = next(pieces, None)
+        output.stream("log", () if first is None else chain((first,), pieces))
+        if first is None and rank is not None:
+            output.note(f"no log of rank {rank}: ranks have their own where the job says `launch.log_per_rank = true`")
         for handle in handles:
             front = f"job {handle.id}: " if len(handles) > 1 else ""
             output.note(f"{front}{status_line(handle.status)}")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from aifa_hpc.errors import ParseError
+from aifa_hpc.errors import InputError, ParseError
 from aifa_hpc.sites.strict import decode
 from aifa_hpc.staging.model import Found, checked
 from aifa_hpc.staging.plan import Action, Plan, Verdict
@@ -151,7 +151,10 @@ def read_plan(text: str, label: str) -> PlanFile:
     version = value.get("aifa_plan", VERSION) if isinstance(value, dict) else VERSION
     if version != VERSION:
         raise ParseError(f"{label} is a plan of version {version!r}; this program knows {VERSION}.", hint=_MAKE)
-    document = decode(value, _Document, label)
+    try:
+        document = decode(value, _Document, label)
+    except InputError as error:
+        raise InputError(error.message, problems=error.problems, hint=_MAKE) from error
     plan = Plan(
         actions=tuple(one.action() for one in document.actions),
         ignored=document.ignored,

@@ -141,7 +141,10 @@ def find_manifest(place: Endpoint, kept: Kept | None) -> Published:
         if data is not None:
             return Published(folder=folder, name=name, data=data, lost=True)
     if kind == "absent":
-        raise InputError(f"{place} does not exist: there is nothing to verify.")
+        raise InputError(
+            f"{place} does not exist: there is nothing to verify.",
+            hint="`aifa stage status` lists what was copied where.",
+        )
     raise InputError(
         f"there is no manifest {manifest_name(found[0][1])!r} at {found[0][0]}.",
         hint="It is published at the end of a copy: run the copy again, then verify.",

@@ -182,7 +182,8 @@ class Connection:
         base, _, task = word.partition("_")
         row = self.store.find(base, self.cluster.site.name)
         if task and not (task.isascii() and task.isdigit() and int(task) in read_indices(row.tasks)):
-            raise InputError(f"job {base!r} has no task {task!r}: its tasks are {row.tasks or 'none'}.")
+            rule, name = f"its tasks are {row.tasks}" if row.tasks else "it is no array", row.job_id or base
+            raise InputError(f"job {name} has no task {task!r}: {rule}.", hint=f"{name} alone is all of it.")
         return JobHandle(self, whole(self.store.parts(row.token)), task=task)
 
     def parts(self, token: str) -> list[Row]:

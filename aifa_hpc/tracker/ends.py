@@ -126,7 +126,8 @@ def _exit(told: Told, status: Status) -> Iterator[Finding]:
         )
     else:
         text = f"its script ended with exit code {code}, which the program chose"
-        yield Finding(name="exit-code", text=text, evidence=evidence, origin=origin, weight="note")
+        action = "`aifa logs ID` shows what it printed"
+        yield Finding(name="exit-code", text=text, action=action, evidence=evidence, origin=origin, weight="note")
 
 
 def _signal_name(number: int) -> str:

@@ -93,10 +93,10 @@ class Explanation:
     waits: bool = False
 
     @property
-    def hope(self) -> Hope:
-        """Whether waiting helps, by the worst finding; ``waits`` for a job that does not wait."""
-        hopes = [found.hope for found in self.findings] if self.waits else []
-        return max(hopes, key=_HOPES.index, default="waits")
+    def hope(self) -> Hope | None:
+        """Whether waiting helps, by the worst finding; ``None`` for a job that does not wait."""
+        hopes = (found.hope for found in self.findings)
+        return max(hopes, key=_HOPES.index, default="waits") if self.waits else None
 
     @property
     def hopeless(self) -> bool:

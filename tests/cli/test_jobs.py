@@ -201,6 +201,18 @@ def test_a_job_of_other_means_is_adopted(aifa: Aifa) -> None:
     assert (0, []) == ((ran := aifa("jobs", "settle", "--json")).code, ran.json)
 
 
+def test_receipts_of_all_sites_are_told(aifa: Aifa) -> None:
+    """Of a job that was forgotten here; a site that is none is no site without doubts."""
+    jobs = [aifa("submit", aifa.job(name), "--site", "local", "--json").json for name in "ab"]
+    with contextlib.closing(sqlite3.connect(aifa.home / "state/jobs.sqlite3")) as store, store:
+        store.execute("DELETE FROM jobs WHERE token = ?", (jobs[0]["token"],))
+    for more in ((), ("--site", "local")):
+        (ghost,) = aifa("jobs", "settle", "--receipts", "--json", *more).json
+        assert (jobs[0]["token"], jobs[0]["id"], "local") == (ghost["token"], ghost["id"], ghost["site"])
+    ran = aifa("jobs", "settle", "--site", "lokal")
+    assert (2, True) == (ran.code, "did you mean 'local'" in ran.err), ran.err
+
+
 def test_a_token_nobody_knows_is_no_question_to_a_site(aifa: Aifa) -> None:
     """Whatever is asked for, the word comes back with what lists the known ones."""
     job = aifa("submit", aifa.job(), "--site", "local", "--wait", "--json").json

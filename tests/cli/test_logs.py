@@ -41,6 +41,10 @@ def test_one_task_one_rank_and_the_last_lines(aifa: Aifa) -> None:
     array = aifa.job("array", command='["sh", "-c", "echo $AIFA_ARRAY_TASK_ID"]', rest='[array]\ntasks = "3,30"\n')
     job = aifa("submit", array, "--site", "local", "--wait", "--json").json["id"]
     assert "3\n" == aifa("logs", f"{job}_3").out
+    none = aifa("logs", job, "--rank", "7")
+    assert (0, "", True) == (none.code, none.out, "no log of rank 7" in none.err), none.err
+    missing = aifa("logs", f"{job}_5")
+    assert (2, True) == (missing.code, f"job {job} has no task '5': its tasks are 3,30. {job} alone" in missing.err)
 
 
 def test_a_job_that_nobody_knows_is_an_input_error(aifa: Aifa) -> None:

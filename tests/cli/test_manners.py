@@ -106,6 +106,43 @@ def test_an_interrupt_while_waiting_says_that_the_job_goes_on(aifa: Aifa) -> Non
     assert "done\n" == aifa("logs", job, "-f").out
 
 
+def test_an_interrupt_tells_machines_of_all_jobs_that_go_on(aifa: Aifa) -> None:
+    """One value for each of them, and why the program ended on standard error."""
+    paths = [aifa.job(name, command='["sleep", "5"]') for name in ("one", "two")]
+    waiting = subprocess.Popen(
+        ["bash", "-c", f"exec {PROGRAM} submit {shlex.join(paths)} --site local --wait --json"],
+        env=aifa.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len([job for job in aifa("jobs", "--offline", "--json").json if job["id"]]) < 2:
+        time.sleep(0.1)
+    time.sleep(0.3)
+    waiting.send_signal(signal.SIGINT)
+    out, err = waiting.communicate(timeout=30)
+    assert (130, "Interrupted", 130) == (waiting.returncode, (said := json.loads(err))["error"], said["exit_code"])
+    assert {"one", "two"} == {json.loads(line)["name"] for line in out.splitlines()}
+
+
+@pytest.mark.parametrize("error", ["KeyError('k')", "FileNotFoundError(2, 'No such file', 'x')"])
+def test_a_fault_is_told_as_one(aifa: Aifa, error: str) -> None:
+    """With its traceback, which machines get as a field; a file that is missing is no lost output."""
+    code = (
+        "import sys, click; from aifa_hpc.cli.base import Command; from aifa_hpc.cli.ending import run\n"
+        f"def fail(): raise {error}\n"
+        "sys.exit(run(click.Group(commands={'x': Command('x', callback=fail)})))"
+    )
+    text, machine = (
+        subprocess.run([sys.executable, "-c", code, *words], env=aifa.env, capture_output=True, text=True, check=False)
+        for words in (("x",), ("x", "--json"))
+    )
+    said = json.loads(machine.stderr)
+    assert (4, 4, 4) == (text.returncode, machine.returncode, said["exit_code"])
+    assert (True, True) == ("in fail" in text.stderr, "please report" in text.stderr)
+    assert (error.partition("(")[0], True) == (said["error"], "in fail" in said["traceback"])
+
+
 def test_letters_that_a_look_cuts_in_two_come_whole(aifa: Aifa) -> None:
     """A log that grows byte by byte is followed without a broken letter, as text and as JSON."""
     script = r"""for i in 1 2 3 4 5 6; do printf "\\303"; sleep 0.4; printf "\\274"; sleep 0.3; done"""

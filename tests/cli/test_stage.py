@@ -119,7 +119,7 @@ def test_what_is_no_plan_is_told(aifa: Aifa, tmp_path: Path, text: str) -> None:
     """By the file's name."""
     (tmp_path / "plan.json").write_text(text)
     ran = aifa("stage", "apply", "plan.json")
-    assert (2, True) == (ran.code, "plan.json" in ran.err), ran.err
+    assert (2, True, True) == (ran.code, "plan.json" in ran.err, "aifa stage plan" in ran.err), ran.err
 
 
 def test_damage_is_repaired_and_loss_is_ensured(aifa: Aifa, shards: Path, tmp_path: Path) -> None:
