@@ -229,7 +229,7 @@ def _files(source: Root) -> Files:
     root, manifest = (folder, MANIFEST) if is_folder else (folder.parent, name)
     listed = root.read(manifest)
     if listed is not None:
-        entries = _present(read_manifest(listed.decode("ascii")))
+        entries = _present(root, read_manifest(listed.decode("ascii")))
         metadata = [path for path in entries if path.startswith("metadata/") and path.endswith(METADATA)]
         if metadata:  # a lab's version of a table: its manifest has one, and files of deleted rows, too
             return table_files(root, metadata[0] if len(metadata) == 1 else metadata_of(root) or metadata[-1])
@@ -244,9 +244,18 @@ def _files(source: Root) -> Files:
     return Files(root=root.root, paths=paths)
 
 
-def _present(manifest: Manifest) -> list[str]:
-    """Paths of its files; of files that were made of chosen rows for each version, those of the last copy."""
+def _present(folder: Here | There, manifest: Manifest) -> list[str]:
+    """Paths of its files; of files that were made of chosen rows for each version, those of the last copy.
+
+    Raises:
+        InputError: Such files came from several sources.
+    """
     apart = [_APART.search(one.source) for one in manifest.sets]
+    if sum(mark is not None for mark in apart) > 1:
+        raise InputError(
+            f"{folder} holds rows that were chosen of several sources: which are meant?",
+            hint="Read those of one version by its manifest; `aifa lab status` names versions.",
+        )
     found = []
     for entry in manifest.entries:
         mark = apart[entry.set]

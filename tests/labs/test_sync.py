@@ -378,3 +378,16 @@ def test_a_table_that_becomes_rows_and_a_table_again(place: Place, table: Table)
     assert (0, False, True) == (again.summary.bytes_sent, again.changed, rows.changed)
     assert (first.version, list(range(100))) == (back.version, chosen(place))
     assert list(range(50)) == chosen(place, rows.version.name)
+
+
+def test_rows_of_another_table_are_not_mixed_in(place: Place, table: Table, tmp_path: Path) -> None:
+    """When the registry names another one, each version is read by its manifest."""
+    first = place.sync(source=CHOSEN)
+    other = catalog(tmp_path / "lab").create_table("d.u", schema=table.schema())
+    other.append(pa.table({"n": range(20, 30)}))
+    second = place.sync(source=CHOSEN.replace("d.t", "d.u"))
+    found = [chosen(place, one.version.name) for one in (first, second)]
+
+    assert [list(range(50)), list(range(20, 30))] == found
+    with pytest.raises(InputError, match="chosen of several sources"):
+        chosen(place)
