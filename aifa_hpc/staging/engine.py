@@ -272,10 +272,14 @@ def _remembered(route: Route, ledger: Ledger, now: Callable[[], datetime]) -> It
         known = replace(known, **changes)
         ledger.note_copy(known)
 
+    before = next((one for one in ledger.copies() if (one.place, one.source) == (known.place, known.source)), None)
     ledger.note_copy(known)
     try:
         yield remember
     except AifaError as error:
+        if isinstance(error, InputError) and before is not None and not known.files:
+            ledger.note_copy(before)  # nothing was done: what the last one did stays known
+            raise
         with contextlib.suppress(TransferError):  # the first error is the one to tell
             ledger.note_copy(replace(known, ended=now().timestamp(), problem=_reason(error)))
         raise

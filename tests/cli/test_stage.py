@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,9 +102,12 @@ def test_a_plan_is_made_looked_at_and_applied(aifa: Aifa, shards: Path, tmp_path
 
 
 def test_a_plan_that_no_longer_fits_names_every_file(aifa: Aifa, shards: Path, tmp_path: Path) -> None:
-    """What changed at the source and what appeared at the destination; exit code 2, and nothing is sent."""
+    """What changed at the source and what appeared at the destination; exit code 2; nothing is sent or forgotten."""
     path = str(tmp_path / "plan.json")
     aifa("stage", "plan", str(shards), f"local:{tmp_path}/away", "-o", path, "--class", "open")
+    aifa("stage", "copy", str(shards), f"local:{tmp_path}/away", "--class", "open")
+    shutil.rmtree(tmp_path / "away")
+    known = aifa("stage", "status", "--json").json
     (shards / "a.parquet").write_bytes(b"longer than before" * 10_000)
     (tmp_path / "away").mkdir()
     (tmp_path / "away" / "empty.parquet").write_bytes(b"x")
@@ -112,6 +116,7 @@ def test_a_plan_that_no_longer_fits_names_every_file(aifa: Aifa, shards: Path, t
     assert "a.parquet'" in ran.err
     assert "was not there when the plan was made" in ran.err
     assert {"empty.parquet": b"x"} == _content(tmp_path / "away")
+    assert known == aifa("stage", "status", "--json").json
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"aifa_plan": 9}', "nonsense"])
