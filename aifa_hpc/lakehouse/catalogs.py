@@ -88,15 +88,17 @@ def within(seconds: float, work: Callable[[], T], late: str) -> T:
 
 
 def _load(name: TableName, settings: Mapping[str, str], seconds: float) -> Table:
-    from pyiceberg.catalog import load_catalog  # noqa: PLC0415 - heavy, and only for tables
+    from aifa_hpc.lakehouse.near import nearly  # noqa: PLC0415 - with pyiceberg, which is heavy
 
     if not name.catalog:
-        return static_table(name.table, store_settings() if "://" in name.table else {})
+        return static_table(name.table, nearly(store_settings() if "://" in name.table else {}))
+    from pyiceberg.catalog import load_catalog  # noqa: PLC0415
+
     catalog = load_catalog(name.catalog, **settings)
     _limit(catalog, seconds)
     guard(catalog)
-    for key, value in store_settings().items():
-        catalog.properties.setdefault(key, value)
+    for key, value in nearly(store_settings() | catalog.properties).items():
+        catalog.properties[key] = value
     return catalog.load_table(name.table)
 
 

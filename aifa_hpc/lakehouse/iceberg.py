@@ -150,10 +150,13 @@ class Pinned:
         """What is asked for, to be read file by file; errors as :meth:`select`, ``scratch`` as ``scan_batches``."""
         from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow  # noqa: PLC0415 - heavy, and only here
 
+        from aifa_hpc.lakehouse.near import full  # noqa: PLC0415 - as pyiceberg
+
         self._require(columns)
         tasks = self._tasks(where, rows=True)
         projected = self.table.scan(selected_fields=tuple(columns) or ("*",)).projection()
-        arrow = ArrowScan(self.table.metadata, self.table.io, projected, self._filter(where, rows=True))
+        io = full(self.table.io, self.table.location())
+        arrow = ArrowScan(self.table.metadata, io, projected, self._filter(where, rows=True))
         numbers = projected.field_ids
         return Rows(
             schema=schema_to_pyarrow(projected, include_field_ids=False),
