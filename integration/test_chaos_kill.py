@@ -142,6 +142,7 @@ def test_a_submission_that_is_killed_left_one_job_or_none(
     )
     assert remembered == there
     assert set() == set(states.values()) - {"NOT_SENT"}
+    assert killed
 
 
 @pytest.mark.cluster

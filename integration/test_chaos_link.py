@@ -45,7 +45,9 @@ def suffer(victim: Victim, cuts: list[Cut], figures: Figures) -> None:
     for number, cut in enumerate(cuts, 1):
         victim.proxy.arm(cut)
         ids[f"{victim.run}-{number}"] = [victim.submit(number)]
-    compare(victim, ids, victim.proxy.cuts - before, figures)
+    struck = victim.proxy.cuts - before
+    compare(victim, ids, struck, figures)
+    assert struck >= len(cuts) / 2  # a submission that passes fewer bytes than the measured one may end before its cut
 
 
 def compare(victim: Victim, ids: dict[str, list[str]], cuts: int, figures: Figures) -> None:
@@ -97,4 +99,6 @@ def test_a_cut_while_many_are_submitted_at_once(
         way = aifa_random.choice(DIRECTIONS)
         victim.proxy.arm(Cut(direction=way, after=aifa_random.randrange(sizes[way])))
         ids |= victim.submit_batch(range(10 * number + 1, 10 * number + 11))
-    compare(victim, ids, victim.proxy.cuts - before, aifa_figures)
+    struck = victim.proxy.cuts - before
+    compare(victim, ids, struck, aifa_figures)
+    assert struck >= rounds // 2
