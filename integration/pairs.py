@@ -22,12 +22,14 @@ from aifa_hpc.staging.endpoints.url import URLEndpoint
 from aifa_hpc.testing.copies import Pair
 from aifa_hpc.testing.endpoints import HOSTILE_NAMES, FolderPlace, Place
 from aifa_hpc.testing.proxy import Proxy
+from aifa_hpc.testing.scramble import Scrambled
 from aifa_hpc.testing.sshd import Sshd, free_port
 from aifa_hpc.testing.stores import Bucket, CephStore, ObjectStore, RcloneStore
 from aifa_hpc.transport.openssh import OpenSSHTransport
 from integration import disks
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterator
 
     from aifa_hpc.staging.endpoints.base import Endpoint
@@ -46,6 +48,12 @@ STORES: dict[str, type[ObjectStore]] = {"rclone": RcloneStore, "ceph": CephStore
 def by_agent(config: Path, control: Path, root: str) -> SSHEndpoint:
     """A folder behind a server, by the agent."""
     return SSHEndpoint(_transport(config, control), root, channels=LANES, label=control.name)
+
+
+def scrambled(config: Path, control: Path, root: str, chance: random.Random) -> tuple[SSHEndpoint, Scrambled]:
+    """The same, and a way whose answers come twice and out of order."""
+    way = Scrambled(_transport(config, control), chance)
+    return SSHEndpoint(way, root, channels=LANES, label=control.name), way
 
 
 def by_shell(config: Path, control: Path, root: str) -> PlainEndpoint:
@@ -172,6 +180,7 @@ class End:
         restart: Kills its server and starts it again.
         mount: Where its file system is mounted.
         quota: Uses up its quota for a while.
+        open_scrambled: Opens its endpoint over a way that scrambles answers.
         names: What it can hold.
     """
 
@@ -182,6 +191,7 @@ class End:
     restart: Callable[[], None] | None = None
     mount: Path | None = None
     quota: Quota | None = None
+    open_scrambled: Callable[[random.Random], tuple[Endpoint, Scrambled]] | None = None
     names: tuple[str, ...] = HOSTILE_NAMES
 
 
@@ -216,6 +226,8 @@ def end(kind: str, servers: Servers, folder: Path, *, quota: bool = False) -> It
             sshd, made.link, control = servers.sshd(kind)
             make = {"agent": by_agent, "shell": by_shell, "sftp": by_sftp}[kind]
             made.open = functools.partial(make, sshd.ssh_config, control, str(root))
+            if kind == "agent":
+                made.open_scrambled = functools.partial(scrambled, sshd.ssh_config, control, str(root))
             made.restart = lambda: _again(sshd)
         yield made
 
@@ -238,6 +250,7 @@ def pair(kinds: tuple[str, str], rounds: int, servers: Servers, folder: Path, *,
             names=tuple(name for name in HOSTILE_NAMES if name in source.names and name in target.names),
             links=tuple(one.link for one in ends if one.link is not None),
             restart=target.restart or source.restart, mount=target.mount, quota=target.quota,
+            open_scrambled=target.open_scrambled,
         )  # fmt: skip
 
 

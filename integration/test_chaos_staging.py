@@ -33,6 +33,7 @@ TARGETS_OF = {
     "test_a_disk_that_is_full": FOLDERS,
     "test_leave_that_is_withdrawn": FOLDERS,
     QUOTA: (*FOLDERS, "ceph"),
+    "test_answers_that_come_twice_and_out_of_order": ("agent",),
 }
 KILLS = 32
 ROUNDS = 3

@@ -21,6 +21,7 @@ from aifa_hpc.testing.endpoints import HOSTILE_NAMES, FolderPlace, Place
 from aifa_hpc.testing.feeds import some_bytes
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from aifa_hpc.staging.endpoints.base import Endpoint
     from aifa_hpc.staging.engine import Summary
     from aifa_hpc.testing.proxy import Proxy
+    from aifa_hpc.testing.scramble import Scrambled
 
 _UPLOAD = "upload of "
 """How :class:`aifa_hpc.testing.stores.Bucket` names what is not complete."""
@@ -54,6 +56,7 @@ class Pair:
         restart: Kills the server of either place and starts it again.
         mount: Where the target's file system is mounted, a tmpfs that may be resized.
         quota: Lets the target hold only so many bytes more, by a quota, as long as a block lasts.
+        open_scrambled: Opens the target by its agent over a way on which answers come twice and out of order.
     """
 
     source: Place
@@ -69,6 +72,7 @@ class Pair:
     restart: Callable[[], None] | None = None
     mount: Path | None = None
     quota: Callable[[int], AbstractContextManager[None]] | None = None
+    open_scrambled: Callable[[random.Random], tuple[Endpoint, Scrambled]] | None = None
 
     def fill(self) -> dict[str, bytes]:
         """Makes the files: large ones of several parts, a hole, small ones with odd names, an empty one, a link."""
