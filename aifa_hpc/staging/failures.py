@@ -41,7 +41,8 @@ def unable(*, kind: str, what: str, path: str, place: str, doing: str) -> Transf
         return FencedError(
             f"{path!r} at {place} {what}.", hint="When no other copy is running, run the same command again."
         )
-    return TransferError(f"cannot {doing} {path!r} at {place}: it {what}.")
+    hint = "Move it away, or choose another path." if kind == "path" else _AGAIN
+    return TransferError(f"cannot {doing} {path!r} at {place}: it {what}.", hint=hint)
 
 
 def refused(error: OSError, *, path: str, place: str, doing: str) -> TransferError:

@@ -132,7 +132,7 @@ class CopyChaos:
             worst = max(worst, min(handed, carried))
         aifa_figures(cuts=cuts, told=len(told), parts_twice=round(worst / pair.part, 2), lanes=pair.lanes)
         assert cuts >= pair.rounds // 2  # a way that others have warmed up may need fewer bytes than the measured one
-        assert all(error.hint for error in told)
+        assert [str(error) for error in told if not error.hint] == []
         assert worst <= pair.lanes * pair.part + _TALK
 
     def test_a_long_link(self, pair: Pair) -> None:

@@ -178,6 +178,20 @@ def test_words_of_programs_are_errors_of_the_system(said: str, number: int, text
     assert (number, text) == (error.errno, error.strerror)
 
 
+class Broken(LocalTransport):
+    """A machine whose connection ends as soon as SFTP begins."""
+
+    def subsystem(self, name: str) -> Channel:
+        """A conversation that is over."""
+        return ProcessChannel(("sh", "-c", f"echo {name} is gone. >&2"))
+
+
+def test_a_connection_that_breaks_before_sftp_answers() -> None:
+    """What the other side said, and that the same command goes on."""
+    with pytest.raises(TransferError, match=r"no SFTP server answered: sftp is gone\. .*run the same command again"):
+        SftpTools(Broken())
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

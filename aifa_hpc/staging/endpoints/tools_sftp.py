@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aifa_hpc.staging.files import Row
     from aifa_hpc.transport.base import Channel, Transport
 
+_NO_ANSWER = "If the connection broke, run the same command again: what arrived is kept."
 _REQUEST = 32 * 1024
 _AHEAD = 64
 """Requests under way in a read: 2 MiB, which is the window of an SSH channel."""
@@ -53,7 +54,7 @@ class SftpTools(Tools):
         except self._failures as error:
             said = self._channel.stderr_tail() or str(error)
             self._channel.close()
-            raise TransferError(f"no SFTP server answered: {said}.") from error
+            raise TransferError(f"no SFTP server answered: {said.rstrip('.')}.", hint=_NO_ANSWER) from error
 
     def kind(self, path: str) -> str:
         """By its mode."""
