@@ -17,6 +17,7 @@ from aifa_hpc.staging.endpoints.s3_store import Store
 from aifa_hpc.staging.engine import copy
 from aifa_hpc.staging.ledger import Ledger
 from aifa_hpc.staging.progress import Progress
+from aifa_hpc.testing.copies import StoppedError, stop_at
 from aifa_hpc.testing.feeds import some_bytes
 from aifa_hpc.testing.stores import Bucket, CephStore, ObjectStore, RcloneStore, StrictStore
 
@@ -45,19 +46,6 @@ class Counted(Store):
         """One more."""
         self.asked[method] += 1
         return super().request(fs, method, words)
-
-
-class Enough(Progress):
-    """Ends a copy after so many bytes."""
-
-    def __init__(self, most: int) -> None:
-        self._left = most
-
-    def advance(self, size: int) -> None:
-        """Counts."""
-        self._left -= size
-        if self._left < 0:
-            raise KeyboardInterrupt
 
 
 class At:
@@ -144,8 +132,8 @@ def test_a_small_copy_asks_nothing(at: At) -> None:
 def test_an_upload_is_continued_as_it_was_begun(at: At, ledger: str) -> None:
     """By a process that knows nothing of the store; digests of parts that another one sent are the store's own."""
     at.fill(JOBS)
-    with contextlib.suppress(KeyboardInterrupt):
-        at.copy(Enough(2 * SMALLEST_PART + 50))
+    with contextlib.suppress(StoppedError):
+        at.copy(stop_at(2 * SMALLEST_PART + 50))
     assert ["x/big"] == at.bucket.uploads()
     for number in range(JOBS):
         (at.folder / "src" / f"small {number}").unlink()

@@ -140,6 +140,19 @@ class At(Progress):
             self.act()
 
 
+class StoppedError(Exception):
+    """A copy was ended by its test."""
+
+
+def stop_at(sent: int) -> At:
+    """Ends a copy by :class:`StoppedError` when so many bytes were handed on."""
+
+    def stop() -> None:
+        raise StoppedError
+
+    return At(sent=sent, act=stop)
+
+
 class Victim:
     """A copy in a process of its own.
 

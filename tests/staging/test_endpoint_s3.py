@@ -25,6 +25,7 @@ from aifa_hpc.staging.ledger import Ledger, Unfinished
 from aifa_hpc.staging.progress import Progress
 from aifa_hpc.staging.strays import find_strays, remove_strays
 from aifa_hpc.staging.verify import verify
+from aifa_hpc.testing.copies import StoppedError, stop_at
 from aifa_hpc.testing.endpoints import EndpointContract
 from aifa_hpc.testing.feeds import some_bytes
 from aifa_hpc.testing.housekeeping import HousekeepingContract
@@ -109,20 +110,6 @@ def test_a_single_object(place: Bucket, tmp_path: Path, ledger: Ledger, clearanc
     assert (True, b"hello") == (verify(place.endpoint("y/b")).ok, (tmp_path / "c").read_bytes())
 
 
-class BreakError(Exception):
-    """The end of a run."""
-
-
-class _Break(Progress):
-    def __init__(self, after: int) -> None:
-        self._left = after
-
-    def advance(self, size: int) -> None:
-        self._left -= size
-        if self._left <= 0:
-            raise BreakError
-
-
 @pytest.mark.parametrize("lost", [False, True])
 def test_an_upload_is_continued(
     place: Bucket,
@@ -141,8 +128,8 @@ def test_an_upload_is_continued(
                 clearance=clearance, ledger=ledger, progress=progress, lanes=1,
             )  # fmt: skip
 
-    with pytest.raises(BreakError):
-        run(_Break(2 * SMALLEST_PART + 500))
+    with pytest.raises(StoppedError):
+        run(stop_at(2 * SMALLEST_PART + 500))
     assert [b"hello", None, ["x/sub/big"]] == [place.get("x/a"), place.get("x/sub/big"), place.uploads()]
     if lost:
         (tmp_path / "l.sqlite").unlink()

@@ -9,7 +9,7 @@ import pytest
 from aifa_hpc.manifest import BLOCK, MANIFEST, DataSet, read_manifest
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
 from aifa_hpc.staging.engine import copy
-from aifa_hpc.staging.progress import Progress
+from aifa_hpc.testing.copies import StoppedError, stop_at
 from aifa_hpc.testing.feeds import some_bytes
 from tests.staging.conftest import make_tree
 
@@ -19,20 +19,6 @@ if TYPE_CHECKING:
     from aifa_hpc.privacy.gate import Clearance
     from aifa_hpc.staging.engine import Summary
     from aifa_hpc.staging.ledger import Ledger
-
-
-class BreakError(Exception):
-    """The end of a run."""
-
-
-class _Break(Progress):
-    def __init__(self, after: int) -> None:
-        self._left = after
-
-    def advance(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
-            raise BreakError
 
 
 class _Told(LocalEndpoint):
@@ -59,8 +45,8 @@ def run(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> Any:
 def test_what_was_acknowledged_is_less_than_verified_until_it_is_sent_again(run: Any, tmp_path: Path) -> None:
     """Files that come later change nothing in that, nor does a copy that finds everything there."""
     make_tree(tmp_path / "src", {"big": some_bytes(3 * BLOCK)})
-    with pytest.raises(BreakError):
-        run(progress=_Break(2 * BLOCK + 5))
+    with pytest.raises(StoppedError):
+        run(progress=stop_at(2 * BLOCK + 5))
     assert ("durable", True) == ((first := run(trust="durable")).level, first.parts_resumed > 0)
     make_tree(tmp_path / "src", {"later": b"x"})
     assert ["durable", "durable"] == [run().level, run().level]
@@ -74,8 +60,8 @@ def test_other_data_sets_of_a_folder_keep_theirs(run: Any, tmp_path: Path) -> No
     """What came from elsewhere says nothing of what came from here."""
     make_tree(tmp_path / "theirs", {"big": some_bytes(3 * BLOCK)})
     make_tree(tmp_path / "src", {"a": b"a"})
-    with pytest.raises(BreakError):
-        run("theirs", progress=_Break(2 * BLOCK + 5))
+    with pytest.raises(StoppedError):
+        run("theirs", progress=stop_at(2 * BLOCK + 5))
     run("theirs", trust="durable")
     assert run().level == "verified"
     assert {"src": "verified", "theirs": "durable"} == {
