@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from aifa_hpc.staging.model import Found, Kind, Part, PartSum
 
 
+_UNREADABLE = (OSError, ValueError, NotImplementedError)
+"""Arrow's errors are of these kinds: of the file, of what it holds (ArrowInvalid), of a conversion it does not have."""
+
 _READERS = 16
 """Footers are small and far away: a parallel file system or a store answers many at once."""
 
@@ -134,7 +137,7 @@ class Folder:
             kept = (
                 fragment.subset(filter=expression, schema=self.dataset.schema) if expression is not None else fragment
             )
-        except (OSError, ValueError, NotImplementedError) as error:
+        except _UNREADABLE as error:
             raise TransferError(f"cannot read {fragment.path!r} of {self.location}: {error}.") from error
         return Fragment(
             path=fragment.path,
@@ -147,7 +150,7 @@ class Folder:
     def _told(self, path: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:
             yield from batches
-        except (OSError, ValueError, NotImplementedError) as error:
+        except _UNREADABLE as error:
             raise TransferError(f"cannot read {path!r} of {self.location}: {error}.") from error
 
 

@@ -6,6 +6,7 @@ the thread that waits for the disk. A bundle goes when it is full or somebody wa
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import AifaError
@@ -121,7 +122,7 @@ class _Answer(Pending):
         return found_of(header["row"]) if "row" in header else None
 
 
-class _Bundle:
+class _Bundle(ABC):
     """Small files of one call."""
 
     def __init__(self, remote: Remote) -> None:
@@ -143,8 +144,9 @@ class _Bundle:
         if self.files and not self.sent:
             self.call = self.ask()
 
+    @abstractmethod
     def ask(self) -> int:
-        raise NotImplementedError
+        """Sends the call; its number."""
 
 
 class _Going(_Bundle):
