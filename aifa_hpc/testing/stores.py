@@ -122,14 +122,26 @@ class ObjectStore(ABC):
         raise RuntimeError(f"{type(self).__name__} does not answer at port {self.port}:\n{logs}")
 
 
-class RcloneStore(ObjectStore):
+class _OneProcess(ObjectStore):
+    """A store that is a single program."""
+
+    _process: subprocess.Popen[bytes] | None = None
+
+    def stop(self) -> None:
+        """Kills it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class RcloneStore(_OneProcess):
     """``rclone serve s3`` over a folder; it forgets uploads that were not completed when it stops.
 
     What else writes to the folder is seen a moment later. With a ``--dir-cache-time`` of 0 its timers keep a core busy.
     """
 
     programs: ClassVar[tuple[str, ...]] = ("rclone",)
-    _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it on its port."""
@@ -143,19 +155,11 @@ class RcloneStore(ObjectStore):
         self._process = subprocess.Popen(argv)
         self.await_port(self._process)
 
-    def stop(self) -> None:
-        """Kills it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
-
-class StrictStore(ObjectStore):
+class StrictStore(_OneProcess):
     """``ministack``, which checks every digest that is sent, as Amazon does; it forgets everything when it stops."""
 
     programs: ClassVar[tuple[str, ...]] = ("ministack",)
-    _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it on its port."""
@@ -165,13 +169,6 @@ class StrictStore(ObjectStore):
         with (self.folder / "ministack.log").open("ab") as log:
             self._process = subprocess.Popen((program,), env=os.environ | mine, stdout=log, stderr=log)
         self.await_port(self._process)
-
-    def stop(self) -> None:
-        """Kills it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 class CephStore(ObjectStore):
