@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from moto.server import ThreadedMotoServer
 
 from aifa_hpc.testing.proxy import Proxy
 from aifa_hpc.testing.stores import Bucket
 from integration.conftest import User, make_user, reroute
 from tests.lakehouse.tables import catalog
+from tests.object_store import moto
 from tests.program import run_aifa
 
 if TYPE_CHECKING:
@@ -101,14 +101,11 @@ def test_a_lab_is_synced_to_a_cluster(clusters: None, table: Table, tmp_path: Pa
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """A bucket of moto's."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
     for name, value in ENV.items():
         monkeypatch.setenv(name, value)
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    yield Bucket(url, "labs-copy")
-    server.stop()
+    with moto() as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        yield Bucket(url, "labs-copy")
 
 
 def test_a_lab_is_synced_to_a_bucket(bucket: Bucket, table: Table, tmp_path: Path) -> None:

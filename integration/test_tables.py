@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from moto.server import ThreadedMotoServer
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import StaticTable
 from pyiceberg.transforms import IdentityTransform
@@ -29,6 +28,7 @@ from aifa_hpc.testing.stores import Bucket, RcloneStore
 from integration.conftest import SHAPES, SITES, User, make_user
 from integration.engines import install
 from tests.lakehouse.tables import commit_deletes, data_files, position_delete
+from tests.object_store import moto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,17 +104,6 @@ class Lab:
             path = self.mirror / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.written.get(key) or b"")
-
-
-@contextlib.contextmanager
-def moto() -> Iterator[str]:
-    """An object store by moto; gives its URL."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        yield "http://{}:{}".format(*server.get_host_and_port())
-    finally:
-        server.stop()
 
 
 def digits(first: int, last: int, label: str) -> pa.Table:

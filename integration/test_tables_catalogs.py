@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from moto.server import ThreadedMotoServer
 from pyiceberg.catalog import load_catalog
 from pyiceberg.table import StaticTable
 
@@ -30,6 +29,7 @@ from aifa_hpc.lakehouse.append import append
 from aifa_hpc.lakehouse.names import read_table_name
 from aifa_hpc.testing.stores import Bucket
 from tests.lakehouse.tables import catalog, local
+from tests.object_store import moto
 from tests.program import Ran, run_aifa
 
 if TYPE_CHECKING:
@@ -123,10 +123,7 @@ def test_postgresql(postgres: str, configured: Callable[..., None], tmp_path: Pa
 
 def test_glue(configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A table of Glue's with its files in S3 (with nobody there, boto3 tries ten times before it says so)."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        url = "http://{}:{}".format(*server.get_host_and_port())
+    with moto() as url:
         for key, value in {
             "ACCESS_KEY_ID": "key",
             "SECRET_ACCESS_KEY": "secret",
@@ -139,8 +136,6 @@ def test_glue(configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch, 
         fill(load_catalog("lab", **settings, warehouse="s3://lab-glue/warehouse"))
         configured(type="glue", glue__endpoint=url, glue__region="us-east-1")
         ran = stage(tmp_path / "copy")
-    finally:
-        server.stop()
 
     assert arrived(ran, tmp_path / "copy")
 

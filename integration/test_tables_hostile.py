@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -12,15 +11,14 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 from pyiceberg.catalog.sql import SqlCatalog
 
 from aifa_hpc.testing.stores import Bucket
 from tests.lakehouse.tables import get
+from tests.object_store import moto
 from tests.program import run_aifa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 KEYS = {
@@ -29,17 +27,6 @@ KEYS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-
-
-@contextlib.contextmanager
-def store() -> Iterator[str]:
-    """An object store; gives its URL."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        yield "http://{}:{}".format(*server.get_host_and_port())
-    finally:
-        server.stop()
 
 
 @pytest.mark.parametrize("words", [(), ("--mode", "pushdown"), ("--mode", "incremental")])
@@ -51,7 +38,7 @@ def test_a_table_that_reaches_for_files_of_this_machine(
     pq.write_table(pa.table({"n": [42]}), secret)
     for key, value in KEYS.items():
         monkeypatch.setenv(key, value)
-    with store() as url:
+    with moto() as url:
         bucket = Bucket(url, "lab-hostile")
         uri = f"sqlite:///{tmp_path}/catalog.db"
         settings = {"uri": uri, "s3.endpoint": url, "s3.region": "us-east-1"}

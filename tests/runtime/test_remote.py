@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from aifa_hpc.errors import InputError, TransferError
 from aifa_hpc.manifest import MANIFEST, make_entry, make_manifest, write_manifest
@@ -24,6 +23,7 @@ from aifa_hpc.testing.sshd import free_port
 from aifa_hpc.testing.stores import Bucket
 from tests.lakehouse.tables import catalog, local
 from tests.lakehouse.test_relocate import move, numbers
+from tests.object_store import moto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,18 +38,15 @@ SPANS = st.lists(st.tuples(st.integers(0, 500), st.integers(1, 60)).map(lambda o
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Bucket]:
     """An empty bucket; store and keys are found by the usual variables."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    names = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1", "ENDPOINT_URL": url}
-    for name, value in names.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    made = Bucket(url, "lab")
-    yield made
-    made.empty()
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    server.stop()
+    with moto() as url:
+        names = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}
+        for name, value in (names | {"ENDPOINT_URL": url}).items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        made = Bucket(url, "lab")
+        yield made
+        made.empty()
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def data(first: int, count: int) -> bytes:

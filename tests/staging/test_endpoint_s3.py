@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 from aifa_hpc.errors import TransferError
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
@@ -31,6 +29,7 @@ from aifa_hpc.testing.feeds import some_bytes
 from aifa_hpc.testing.housekeeping import HousekeepingContract
 from aifa_hpc.testing.stores import Bucket
 from aifa_hpc.transport.local import LocalTransport
+from tests.object_store import moto
 from tests.staging.conftest import make_tree, tree
 
 if TYPE_CHECKING:
@@ -46,12 +45,8 @@ TOTAL = sum(map(len, FILES.values()))
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A store on a free loopback port, in threads of this process."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    store.start()
-    host, port = store.get_host_and_port()
-    yield f"http://{host}:{port}"
-    store.stop()
+    with moto() as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)
