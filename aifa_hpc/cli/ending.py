@@ -52,7 +52,8 @@ def _explain(error: Exception) -> int:
         _show_usage_error(error)
         code = EXIT_INPUT
     elif isinstance(error, click.Abort):
-        _fault(output, "Interrupted", "interrupted", code := _INTERRUPTED)
+        code = _INTERRUPTED
+        _fault(output, "Interrupted", "interrupted", code)
     elif isinstance(error, OSError) and error.filename is None:  # of a stream; what failed at a file names it
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)  # or the interpreter tries once more to write what is left
         if isinstance(error, BrokenPipeError):

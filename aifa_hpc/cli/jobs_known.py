@@ -79,8 +79,9 @@ def settle(words: Sequence[str], site: str | None, receipts: bool) -> int:
         load_site(site)  # as for `aifa jobs`
     named = [part for word in words for part in store.parts(store.find(word, site).token)]
     rows = doubtful(named) if words else doubtful(store.rows(site), now=utc_now())
-    asked = {site} if site else {row.site for row in store.rows()}
-    sites = {row.site for row in rows} | (asked if receipts else set())
+    sites = {row.site for row in rows}
+    if receipts:
+        sites |= {site} if site else {row.site for row in store.rows()}
     settled: list[dict[str, Any]] = []
     for name in sorted(sites):
         with connect(name) as connection:
