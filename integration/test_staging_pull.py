@@ -9,7 +9,6 @@ import shlex
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from aifa_hpc.manifest import BLOCK
 from aifa_hpc.staging.endpoints.s3 import S3Endpoint
@@ -20,6 +19,7 @@ from aifa_hpc.testing.stores import CephStore, ObjectStore, RcloneStore
 from integration.clusters.control import Cluster
 from integration.conftest import User, begin_again, make_user, until
 from integration.everywhere import on_all_sites
+from tests.object_store import moto
 from tests.readme import README
 from tests.staging.conftest import make_tree, tree
 from tests.staging.ranges import serve
@@ -41,10 +41,8 @@ JOB = {"lumi": ["--partition", "standard-g", "--gpus", "8"], "jupiter": ["--part
 @pytest.fixture(scope="module", autouse=True)
 def store() -> Iterator[None]:
     """An object store with the files, and its keys in the environment."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        words = {"ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()), "SECRET_ACCESS_KEY": SECRET}
+    with moto() as url, pytest.MonkeyPatch.context() as patch:
+        words = {"ENDPOINT_URL": url, "SECRET_ACCESS_KEY": SECRET}
         words |= {"ACCESS_KEY_ID": "key", "DEFAULT_REGION": "eu-north-1", "EC2_METADATA_DISABLED": "true"}
         for name, value in words.items():
             patch.setenv(f"AWS_{name}", value)
@@ -53,7 +51,6 @@ def store() -> Iterator[None]:
         for path, data in FILES.items():
             lab.call("put_object", path, Body=data)
         yield
-    server.stop()
 
 
 @on_all_sites

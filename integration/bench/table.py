@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import shutil
 import sys
@@ -26,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from moto.server import ThreadedMotoServer
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import StaticTable
 from pyiceberg.transforms import IdentityTransform
@@ -44,6 +42,7 @@ from aifa_hpc.testing.sshd import Sshd
 from aifa_hpc.testing.stores import Bucket, RcloneStore
 from integration.bench.peers import far, program, run
 from integration.bench.staging import KEYS, Machine, Row
+from tests.object_store import moto
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,29 +160,25 @@ def changed_rows(folder: Path, rounds: int) -> Iterator[str]:
 
 def changed_s3(made: Changed, rounds: int) -> Iterator[str]:
     """The same to S3, as moto serves it: commands, each a process; each finds what changed since its own last run."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    os.environ.update(KEYS | {"AWS_ENDPOINT_URL": url})
-    Bucket(url, "bench")
+    with moto() as url:
+        os.environ.update(KEYS | {"AWS_ENDPOINT_URL": url})
+        Bucket(url, "bench")
 
-    def ours() -> None:
-        aifa("copy", made.table.metadata_location, "s3://bench/ours/", "--mode", "incremental")
+        def ours() -> None:
+            aifa("copy", made.table.metadata_location, "s3://bench/ours/", "--mode", "incremental")
 
-    tools: dict[str, Callable[[], None]] = {"ours": ours}
-    if aws := program("aws"):
-        words = ("s3", "sync", "--only-show-errors", str(made.source), "s3://bench/theirs")
-        tools["aws"] = lambda: run((aws, "--endpoint-url", url, *words))
-    row = Row(
-        name=f"{len(tools)} of 1,000 files changed, S3",
-        tools=tools,
-        prepare=lambda: change_one(made.table),
-        check=lambda: None,
-        goals={},
-    )
-    row.measure(rounds)
-    server.stop()
+        tools: dict[str, Callable[[], None]] = {"ours": ours}
+        if aws := program("aws"):
+            words = ("s3", "sync", "--only-show-errors", str(made.source), "s3://bench/theirs")
+            tools["aws"] = lambda: run((aws, "--endpoint-url", url, *words))
+        row = Row(
+            name=f"{len(tools)} of 1,000 files changed, S3",
+            tools=tools,
+            prepare=lambda: change_one(made.table),
+            check=lambda: None,
+            goals={},
+        )
+        row.measure(rounds)
     yield row.show()
 
 
