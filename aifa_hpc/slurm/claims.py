@@ -81,24 +81,27 @@ gzip -dc < "$batch/in.gz" > "$batch/in" || exit 74
 scripts=$3 queue=$4
 set --
 while IFS=' ' read -r token lines && [ -n "$token" ]; do set -- "$@" "./$token"; done < "$batch/in"
-mkdir -p -- "$@" || exit 73
-LC_ALL=C awk -v mine="$batch/script." '
+new=$batch/new
+mkdir -- "$new" && (cd -- "$new" && mkdir -- "$@") || exit 73
+LC_ALL=C awk -v new="$new/" '
   at_scripts == 0 && $0 == "" { at_scripts = 1; next }
   at_scripts == 0 { token[++count] = $1; lines[count] = $2; next }
-  left == 0 {
-    if (at) { close(kept); close(used) }
-    at++; kept = "./" token[at] "/script.sbatch"; used = mine token[at]; left = lines[at]
-  }
-  { print > kept; print > used; left-- }
+  left == 0 { if (at) close(script); script = new token[++at] "/script.sbatch"; left = lines[at] }
+  { print > script; left-- }
 ' "$batch/in" || exit 74
-[ "$(cat -- "$batch"/script.* | wc -c)" -eq "$scripts" ] || exit 74
+[ "$(cat -- "$new"/*/script.sbatch | wc -c)" -eq "$scripts" ] || exit 74
+(cd -- "$new" && mv -f -- "$@" ../..) 2> "$batch/said"
+for folder; do
+  [ -e "$folder/script.sbatch" ] || [ -e "$folder/receipt" ] || { cat "$batch/said" >&2; exit 74; }
+done
 lane() {
-  mine=$1 said=$batch/said.$1 number=0 full=
+  mine=$1 said=$batch/said.$1 number=0
   shift
+  exec 4>> "$batch/out.$mine" 3< "$batch/out.$mine"
   for folder; do
     token=${folder#./} number=$((number + 1))
     [ "$((number % lanes))" -eq "$mine" ] || continue
-    if [ -n "$full" ] && [ ! -e "./$token/receipt" ]; then
+    if [ -e "$batch/full" ] && [ ! -e "./$token/receipt" ]; then
       tell "$number" full
       continue
     fi
@@ -106,14 +109,15 @@ lane() {
       known "$number" "$token"
       continue
     fi
-    out=$(umask "$mask"; exec sbatch --parsable --ignore-pbs < "$batch/script.$token" 2> "$said")
-    code=$? id=
-    while IFS= read -r line; do
-      line=${line%%;*}
+    umask "$mask"
+    sbatch --parsable --ignore-pbs < "./$token/script.sbatch" >&4 2> "$said" 3<&-
+    code=$? id= out=
+    umask 077
+    while IFS= read -r line || [ -n "$line" ]; do
+      out="$out$line
+" line=${line%%;*}
       case $line in '' | *[!0-9]*) ;; *) id=$line ;; esac
-    done << END
-$out
-END
+    done <&3
     if [ "$code" -eq 0 ] && [ -n "$id" ]; then
       printf '%s\\n' "$id" >> "./$token/receipt"
       tell "$number" "receipt $id"
@@ -121,11 +125,11 @@ END
       grep -E -q 'timed out|Zero Bytes|Unexpected message|reset by peer|(send|receive|shutdown) failure' \
         "$said"; then
       tell "$number" "doubt $code"
-      { printf '%s\\n' "$out"; cat "$said"; } | cut -c 1-500 | tee "./$token/doubt" |
+      { printf '%s' "$out"; cat "$said"; } | cut -c 1-500 | tee "./$token/doubt" |
         sed "s/^/aifa: words $number /"
     elif [ -n "$queue" ] && grep -E -q '(Max|Grp)Submit[A-Za-z]*Limit' "$said"; then
       rm -f -- "./$token/receipt"
-      full=1
+      : > "$batch/full"
       tell "$number" full
       sed "s/^/aifa: words $number /" "$said"
     else
@@ -136,7 +140,7 @@ END
   done
 }
 lanes=1
-if [ -z "$queue" ] && [ "$#" -gt 1 ]; then
+if [ "$#" -gt 1 ]; then
   lanes=2
   lane 1 "$@" &
 fi
@@ -145,19 +149,23 @@ wait
 """
 )
 """``$1`` folder of job folders, ``$2`` bytes of the standard input, ``$3`` bytes of all scripts, ``$4`` not empty: a
-job that meets a limit of submitted jobs gives its claim back, and nothing behind it is begun.
+job that meets a limit of submitted jobs gives its claim back, and nothing is begun any more.
 
 Standard input, by gzip: a line ``TOKEN LINES`` for each job, an empty line, and the scripts one after the other. Plain,
-two hundred of them take a new connection to a far site five round trips more: TCP begins slowly. sbatch reads
-copies that nobody else writes to, because the same token may be on its way twice.
+two hundred of them take a new connection to a far site five round trips more: TCP begins slowly.
 
-Every other job is submitted beside the one before it: sbatch waits for the controller half of its time. A queue's jobs
-go one after the other, because the order of what does not fit is kept.
+A job's folder appears with its script in it, by ``rename``, once the scripts of all of them are written whole; one that
+is there already stays as it is. So whoever claims a job finds its script whole, also while the same token is on its way
+twice, and a disk that is full has let nothing be claimed.
+
+Two programs work on the list, each on every other job: sbatch waits for the controller half of its time. So a queue's
+job may find room that one before it did not find a moment earlier.
 
 Only a refusal that came back counts as one: where sbatch was killed or lost the controller while it spoke with it (the
 words are those of Slurm's slurm_errno.c and of ECONNRESET), a job may exist. The user's own umask holds for sbatch,
 which hands it on to the job. ``#PBS`` lines are ignored because sbatch obeys them in any line of a script, also inside
-quotes. Programs are few on the way of a job: each costs a fifth of an sbatch.
+quotes. Programs and files are few on the way of a job: each program costs a fifth of an sbatch, a subshell a tenth,
+which is why sbatch's answer goes to a file that stays open.
 """
 
 LOOK = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,9 +22,8 @@ class ExitStatus:
         return self.code == 0 and self.signal == 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobRecord:
-    """One job, or one task of an array, as one source describes it.
+class JobRecord(NamedTuple):
+    """One job, or one task of an array, as one source describes it. A tuple, because there may be ten thousand.
 
     Attributes:
         id: ``123``, or ``123_4`` for a task of an array.
@@ -57,9 +57,8 @@ class JobRecord:
     at_least: JobRecord | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sentinel:
-    """The line a job script writes when it ends, whatever accounting says.
+class Sentinel(NamedTuple):
+    """The line a job script writes when it ends, whatever accounting says. A tuple, because there may be many.
 
     Attributes:
         id: Job id as the script knew it.

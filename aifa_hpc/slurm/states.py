@@ -7,6 +7,8 @@ a job that seems to run too long is a nuisance and a job that seems done too ear
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 COMPLETED = "COMPLETED"
 
 TERMINAL = frozenset(
@@ -63,6 +65,7 @@ QUEUE_ONLY = frozenset({"BeginTime", "Dependency", "JobArrayTaskLimit", "Priorit
 """Reasons to wait, which accounting keeps when the job has long ended."""
 
 
+@lru_cache(maxsize=256)  # ten thousand jobs are in a handful of states
 def base_state(word: str) -> str:
     """The state in ``CANCELLED by 1000``, ``RUNNING+``, ``CD`` or ``COMPLETED``; unknown words pass through."""
     first = word.strip().split(" ", 1)[0].rstrip("+").upper()

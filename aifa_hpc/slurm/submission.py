@@ -105,8 +105,8 @@ def submit_many(tickets: Sequence[Ticket], scripts: Sequence[str], *, queue: boo
     Args:
         tickets: Of at most :data:`BATCH` jobs, all with the same folder of job folders.
         scripts: One for each.
-        queue: They are sent again until it is known what became of them, so nothing is fenced off. Begin none behind
-            the first job for which a limit of submitted jobs leaves no room; these come back as ``full``.
+        queue: They are sent again until it is known what became of them, so nothing is fenced off. Once a limit of
+            submitted jobs leaves no room for one, none is begun any more; these come back as ``full``.
 
     Raises:
         SiteError: The folders cannot be made or written; nothing was submitted.
@@ -136,7 +136,7 @@ def submit_many(tickets: Sequence[Ticket], scripts: Sequence[str], *, queue: boo
         looked = yield from look_up_many([tickets[number] for number in doubtful], fence=not queue)
         for number, outcome in zip(doubtful, looked, strict=True):
             found[number] = _with_words(outcome, found[number].words)
-    full = "; ".join(one.words for one in found if one.kind == "full" and one.words)
+    full = "; ".join(dict.fromkeys(one.words for one in found if one.kind == "full" and one.words))
     return [replace(one, words=full) if one.kind == "full" else one for one in found]
 
 

@@ -42,7 +42,7 @@ def submitted(count: int) -> list[Outcome]:
     return [Outcome(kind="submitted", job_id=str(100 + number)) for number in range(count)]
 
 
-@pytest.mark.parametrize("queue", [True, False], ids=["a queue", "two at a time"])
+@pytest.mark.parametrize("queue", [True, False], ids=["a queue", "at once"])
 def test_many_are_one_command(machine: Machine, queue: bool) -> None:
     """Each script arrives byte for byte and gets its own id; a copy lies in its folder; nothing else is left behind."""
     machine.program("sbatch", COUNTING)
@@ -62,7 +62,7 @@ def test_many_are_one_command(machine: Machine, queue: bool) -> None:
     assert sorted(one.token for one in tickets) == sorted(path.name for path in Path(tickets[0].jobs).iterdir())
 
 
-@pytest.mark.parametrize("queue", [True, False], ids=["a queue", "two at a time"])
+@pytest.mark.parametrize("queue", [True, False], ids=["a queue", "at once"])
 def test_the_same_jobs_sent_by_many_at_once_are_submitted_once(machine: Machine, queue: bool) -> None:
     """Eight callers send the same ten jobs: each job reaches sbatch once, and nobody is told another id."""
     machine.program("sbatch", COUNTING)
@@ -111,8 +111,8 @@ def test_what_a_killed_program_had_not_begun_may_be_sent_again(machine: Machine)
     machine.program("sbatch", COUNTING + '[ "$first" != "#!101" ] || kill -9 "$PPID"')
     tickets, scripts = many(machine, 4)
     kinds = [one.kind for one in drive(submit_many(tickets, scripts, queue=True), machine.run)]
-    assert ["submitted", "unknown", "unknown", "unknown"] == kinds
-    (looked,) = drive(look_up_many(tickets[2:3], fence=False), machine.run)
+    assert ["submitted", "unknown", "submitted", "unknown"] == kinds  # every other job is another program's
+    (looked,) = drive(look_up_many(tickets[3:], fence=False), machine.run)
     assert ("unknown", "the site shows no trace of it yet") == (looked.kind, looked.words)
     found = drive(submit_many(tickets, scripts, queue=True), machine.run)
     assert [*submitted(4)[2:]] == found[2:]
@@ -122,18 +122,47 @@ def test_what_a_killed_program_had_not_begun_may_be_sent_again(machine: Machine)
     assert ["unknown", "unknown", "unsent", "unsent"] == kinds  # two at a time were on their way
 
 
-def test_a_full_site_ends_the_list_and_the_rest_may_come_again(machine: Machine) -> None:
-    """The job that met the limit is not refused: it and those behind it are submitted when there is room."""
-    limit = (
-        '[ "$(wc -l < "$ROOT/sbatch.log")" -lt 2 ] || { echo "sbatch: error: AssocMaxSubmitJobLimit" >&2; exit 1; }\n'
-    )
-    machine.program("sbatch", 'touch "$ROOT/sbatch.log"\n' + limit + COUNTING)
+def test_what_was_only_looked_for_may_be_sent(machine: Machine) -> None:
+    """Looking without a fence leaves an empty folder, which takes the script all the same."""
+    tickets, scripts = many(machine, 2)
+    assert ["unknown"] * 2 == [one.kind for one in drive(look_up_many(tickets, fence=False), machine.run)]
+    machine.program("sbatch", COUNTING)
+    assert submitted(2) == drive(submit_many(tickets, scripts, queue=True), machine.run)
+
+
+def test_a_folder_that_cannot_be_made_submits_nothing(machine: Machine) -> None:
+    """A file that bears a token's name: none of the jobs is begun, and the reason is told."""
+    machine.program("sbatch", COUNTING)
+    tickets, scripts = many(machine, 2)
+    Path(tickets[0].jobs).mkdir(parents=True)
+    Path(tickets[1].folder).touch()
+    with pytest.raises(SiteError, match="could not be stored") as caught:
+        drive(submit_many(tickets, scripts, queue=True), machine.run)
+    assert tickets[1].token in caught.value.stderr
+    assert machine.calls("sbatch") == []
+
+
+def test_an_answer_that_was_cut_off_is_not_part_of_the_next(machine: Machine) -> None:
+    """Sbatch is killed behind the first digits of an id: they belong to nobody else's."""
+    cut = '[ "$first" != "#!100" ] || { printf 77; kill -9 $$; }\n'
+    machine.program("sbatch", COUNTING.replace('echo "${first', f'{cut}echo "${{first'))
     tickets, scripts = many(machine, 4)
     found = drive(submit_many(tickets, scripts, queue=True), machine.run)
-    full = Outcome(kind="full", words="sbatch: error: AssocMaxSubmitJobLimit")
-    assert [*submitted(2), full, full] == found
+    assert ("unknown", submitted(4)[1:]) == (found[0].kind, found[1:])
+
+
+def test_a_full_site_ends_the_list_and_the_rest_may_come_again(machine: Machine) -> None:
+    """The job that met the limit is not refused: it and those behind it are submitted when there is room."""
+    words = "sbatch: error: AssocMaxSubmitJobLimit"
+    limit = f'mkdir "$ROOT/1" 2> /dev/null || mkdir "$ROOT/2" 2> /dev/null || {{ echo "{words}" >&2; exit 1; }}\n'
+    machine.program("sbatch", limit + COUNTING)
+    tickets, scripts = many(machine, 6)
+    found = drive(submit_many(tickets, scripts, queue=True), machine.run)
+    full = Outcome(kind="full", words=words)
+    assert [full] * 4 == [one for one in found if one.kind != "submitted"]
+    assert 2 == len(machine.calls("sbatch"))
     machine.program("sbatch", COUNTING)
-    assert submitted(4) == drive(submit_many(tickets, scripts, queue=True), machine.run)
+    assert submitted(6) == drive(submit_many(tickets, scripts, queue=True), machine.run)
 
 
 def test_a_full_site_tells_of_jobs_that_it_has_behind_the_limit(machine: Machine) -> None:
