@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError
-from aifa_hpc.lakehouse.avro import read_avro, write_avro
+from aifa_hpc.lakehouse.avro import put_texts, read_avro, write_avro
 from aifa_hpc.lakehouse.deletes import move_positions, move_vectors
 from aifa_hpc.lakehouse.sound import require_counts
 from aifa_hpc.manifest import safe_path
@@ -185,13 +185,17 @@ class _Relocation:
         name = f"metadata/{_short(location)}-{self._tag}-m.avro"
         if name in self._have:
             return listed | self._listed(listed, name, self._have[name], None)
-        file = read_avro(self._read(location), location)
+        content = self._read(location)
+        file = read_avro(content, location)
         deletes = (listed.get("content") or _DATA) == _DELETES
         alive = [entry for entry in file.records if entry["status"] != GONE]
         moved = [one for one in (self._delete(e) if deletes else self._data(e) for e in alive) if one is not None]
         if not moved:
             return None
-        data = write_avro(file, moved)
+        data = None
+        if not deletes and len(moved) == len(file.records):  # of all entries only the names are other ones
+            data = put_texts(content, [(_name_of(old), _name_of(new)) for old, new in zip(alive, moved, strict=True)])
+        data = write_avro(file, moved) if data is None else data
         self._make(name, data)
         return listed | self._listed(listed, name, len(data), moved)
 
@@ -359,6 +363,11 @@ def find_snapshot(metadata: dict[str, Any], snapshot_id: int) -> dict[str, Any]:
         )
     assert isinstance(found, dict)
     return found
+
+
+def _name_of(entry: dict[str, Any]) -> str:
+    name: str = entry["data_file"]["file_path"]
+    return name
 
 
 def _short(text: str) -> str:
