@@ -152,6 +152,7 @@ class _Run:
             area.there,
             clearance=self.clearance,
             ledger=self.places.ledger,
+            every=True,
             approve=look,
             limit=self.places.limit,
             progress=self.progress,

@@ -12,6 +12,7 @@ is served after the other; only "it is on the disk now" is answered late, by the
     CALL {"op": "stat", "paths": [...]}        ->  REPLY {"rows": [...]}             or FAIL {"errno": ..., ...}
     CALL {"op": "read", ...}                   ->  DATA* END {"blocks": [...], "pin": ...}
     CALL {"op": "scan"}                        ->  DATA* END {}                      (bodies are JSON lists of rows)
+    CALL {"op": "folders", "known": {...}}     ->  DATA* END {}                      (path, state, known?; else rows)
     CALL {"op": "write", ...} DATA* END {...}  ->  REPLY {}     once durable; ABORT instead of END takes it back
     CALL {"op": "gather", "files": [...]}      ->  DATA {"files": [...]} END {}      (small files, one after the other)
     CALL {"op": "bundle", "files": [...]} DATA ->  REPLY {"rows": [...]}  once published: rows or failures
@@ -21,6 +22,7 @@ DATA of files, either way, may be PACKED instead: see ``staging.packing``.
 A partial file is never created by a write, only by ``begin``: who was fenced off by a rename finds nothing to write to.
 """
 
+import itertools
 import json
 import os
 import struct
@@ -69,9 +71,7 @@ class Agent:
                 continue
             try:
                 getattr(self, "_do_" + header["op"])(call, header)
-            except OSError as error:
-                self._fail(call, error)
-            except Refused as error:
+            except (OSError, Refused) as error:
                 self._fail(call, error)
         self._syncers.shutdown()
 
@@ -81,6 +81,12 @@ class Agent:
 
     def _do_scan(self, call: int, header: Dict[str, Any]) -> None:
         self._stream(call, self._files.scan(header.get("parts", False)))
+
+    def _do_folders(self, call: int, header: Dict[str, Any]) -> None:
+        self._stream(call, self._files.folders(header["known"]))
+
+    def _do_states(self, call: int, header: Dict[str, Any]) -> None:
+        self._stream(call, self._files.states((raw(path), most) for path, most in header["folders"]))
 
     def _do_stat(self, call: int, header: Dict[str, Any]) -> None:
         self._send(REPLY, call, {"rows": list(self._files.stat(raw(path) for path in header["paths"]))})
@@ -297,13 +303,8 @@ class Agent:
         self._syncers.submit(run)
 
     def _stream(self, call: int, rows: Iterable[Any], most: int = ROWS) -> None:
-        batch = []
-        for item in rows:
-            batch.append(item)
-            if len(batch) >= most:
-                self._send(DATA, call, None, memoryview(json.dumps(batch).encode("ascii")))
-                batch = []
-        if batch:
+        every = iter(rows)
+        for batch in iter(lambda: list(itertools.islice(every, most)), []):
             self._send(DATA, call, None, memoryview(json.dumps(batch).encode("ascii")))
         self._send(END, call, {})
 

@@ -15,6 +15,7 @@ from aifa_hpc.staging.compare import hashed
 from aifa_hpc.staging.crew import Crew, FileWork, Job, Stopped
 from aifa_hpc.staging.datasets import merge
 from aifa_hpc.staging.donors import Donors
+from aifa_hpc.staging.left import Leaving, Left, write_left
 from aifa_hpc.staging.model import Found, Partial, Target, fingerprint, new_token, partial_path
 from aifa_hpc.staging.plan import Action, Plan, Verdict, is_as_made
 from aifa_hpc.staging.planning import published
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aifa_hpc.staging.ledger import Ledger
+    from aifa_hpc.staging.left import Looked
     from aifa_hpc.staging.plan import Blocks
     from aifa_hpc.staging.resume import Begun, Trust
     from aifa_hpc.staging.route import Route
@@ -52,6 +54,7 @@ class Copying:
         reuse: Manifests of other folders of the destination's machine, by their absolute paths.
         expected: What files must hold, by path at the destination, where it is known: a repair.
         limit: Waits until so many bytes may go on.
+        looked: What was found at the source.
 
     Attributes:
         counts: What was sent and found.
@@ -72,6 +75,7 @@ class Copying:
         reuse: Mapping[str, Manifest],
         expected: Mapping[str, Entry],
         limit: Callable[[int], None],
+        looked: Looked,
     ) -> None:
         self._route, self._ledger, self._trust, self._expected = route, ledger, trust, expected
         self._source, self._destination = route.source, route.destination
@@ -80,18 +84,25 @@ class Copying:
         self._old = old
         self._donors = Donors(old, reuse)
         self._limit = limit
+        self._looked, self._leaving = looked, Leaving(looked)
         self._prints: set[str] = set()
         self._tokens: set[str] = set()
         self._levels: set[str] = set()
         self.counts = Counting(progress, done)
         self._progress = self.counts
 
-    def carry_out(self, plan: Plan, lanes: int | None, now: datetime) -> Manifest:
-        """Does what the plan says, and publishes the manifest when all of it is done.
+    def carry_out(self, plan: Plan, lanes: int | None, now: datetime) -> str:
+        """Does what the plan says, and publishes the manifest when all of it is done; returns its tree hash.
 
         Deletions come after everything was sent and proven: what is cut short before has deleted nothing.
         """
-        self._progress.start(len(plan.actions), plan.bytes)
+        self._progress.start(plan.files, plan.bytes)
+        if plan.same_files:
+            self._progress.skipped(plan.same_bytes)
+        if self._looked.left is not None:
+            self.level = self._looked.left.level
+            return self._looked.left.tree
+        self._keep_same()
         self._skip(plan.of(Verdict.SKIP))
         for sending in self._in_order(plan.of(Verdict.SEND)):
             self._send(sending, lanes)
@@ -99,7 +110,9 @@ class Copying:
         for doomed in plan.deletes:
             self._destination.remove([doomed.path])
             self._progress.removed(doomed.path)
-        return self._publish_manifest([doomed.path for doomed in plan.deletes], now)
+        manifest, pin = self._publish_manifest([doomed.path for doomed in plan.deletes], now)
+        self._note_left(plan, manifest, pin)
+        return manifest.tree
 
     def _in_order(self, actions: Sequence[Action]) -> Iterator[Sequence[Action]]:
         """All at once, but what the source wants published last: that comes one by one."""
@@ -108,16 +121,30 @@ class Copying:
         for path in last:
             yield from ([action] for action in actions if action.file.path == path)
 
+    def _keep_same(self) -> None:
+        """What the manifest says of folders that did not change, it goes on saying."""
+        if self._old is None or not self._looked.same:
+            return
+        for entry in self._old.entries:
+            if entry.path.rpartition("/")[0] in self._looked.same and self._is_mine(self._old, entry):
+                self._entries[entry.path] = entry
+                self._levels.add(self._old.sets[entry.set].level)
+
+    def _is_mine(self, manifest: Manifest, entry: Entry) -> bool:
+        """Whether it belongs to the data set that is copied."""
+        return manifest.sets[entry.set].place == self._source.identity
+
     def _skip(self, actions: Sequence[Action]) -> None:
         """Notes what is there already; of what was noted before nothing is made or written again: it may be much."""
         place = self._destination.identity
-        noted = self._ledger.content(place) if actions else {}
+        noted = self._ledger.content(place, [action.path for action in actions])
         listed = {entry.path: entry for entry in self._old.entries} if actions and self._old is not None else {}
         for action in actions:
             there, blocks = action.there, action.there_blocks or ()
             assert there is not None, "skipped a file that is not there"
             if noted.get(action.path) != (there.pin, blocks):
                 self._ledger.note_content(place, action.path, there.pin, blocks)
+            self._leaving.add(action.path, there, sent=False)
             entry = listed.get(action.path)
             if self._old is None or entry is None:
                 self._levels.add(self._destination.proof)
@@ -276,6 +303,7 @@ class Copying:
         with self._progress.lock:
             self._levels.add(found.proof)
             self._note(work.target.path, found, blocks)
+            self._leaving.add(work.target.path, found, sent=True)
         self._progress.finished(work.target.path)
 
     def _note(self, path: str, found: Found, blocks: Blocks) -> None:
@@ -283,7 +311,8 @@ class Copying:
             path=path, size=found.size, blocks=blocks, mtime_ns=found.mtime_ns, executable=found.executable
         )
 
-    def _publish_manifest(self, gone: Sequence[str], now: datetime) -> Manifest:
+    def _publish_manifest(self, gone: Sequence[str], now: datetime) -> tuple[Manifest, str]:
+        """What is published then, and the pin of that."""
         self._weigh(gone)
         data_set = DataSet(
             source=self._route.source_text,
@@ -300,10 +329,21 @@ class Copying:
             manifest = merge(there, self._entries.values(), data_set, gone=gone)
         data = "".join(write_manifest(manifest)).encode("ascii")
         self._ledger.manifests.keep(self._route.place, data)
-        if manifest is not there:
-            store_bytes(self._destination, self._route.manifest, data)
-            self._destination.settle([""])
-        return manifest
+        if manifest is there:
+            return manifest, self._destination.manifests[self._route.manifest][0]
+        found = store_bytes(self._destination, self._route.manifest, data)
+        self._destination.settle([""])
+        return manifest, found.pin if found is not None else ""
+
+    def _note_left(self, plan: Plan, manifest: Manifest, pin: str) -> None:
+        """Keeps what the next copy need not look at."""
+        folders = self._leaving.folders(plan.ignored)
+        if folders:
+            mine = sum(self._is_mine(manifest, entry) for entry in manifest.entries)
+            left = Left(
+                manifest=pin, tree=manifest.tree, level=self.level, leftover=mine != plan.files, folders=folders
+            )
+            self._ledger.left.keep(self._route.place, write_left(left), self._source.identity)
 
     def _weigh(self, gone: Sequence[str]) -> None:
         """Finds what the data set is proven by: what was published now, and what of it was there before."""

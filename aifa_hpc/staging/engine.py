@@ -17,7 +17,8 @@ from aifa_hpc.errors import AifaError, InputError, NotSentError, TransferError, 
 from aifa_hpc.privacy.gate import Clearance
 from aifa_hpc.staging.carry import Copying
 from aifa_hpc.staging.ledger import Remembered
-from aifa_hpc.staging.planning import plan_copy, published, require_reality
+from aifa_hpc.staging.left import Looked, read_left
+from aifa_hpc.staging.planning import plan_copy, published, require_reality, survey
 from aifa_hpc.staging.progress import Progress, silent
 from aifa_hpc.staging.route import make_route
 
@@ -96,9 +97,10 @@ def make_plan(
     _require(clearance, destination)
     with _explained(source, destination):
         route = make_route(source, destination)
-        old = published(route.destination, route.manifest)
+        looked, old = survey(route)
         return route, plan_copy(
             route,
+            looked,
             manifest=old,
             ledger=ledger,
             progress=progress,
@@ -120,6 +122,7 @@ def copy(
     recheck: bool = False,
     delete: bool = False,
     repair: Mapping[str, Entry] | None = None,
+    every: bool = False,
     reuse: Mapping[str, Manifest] | None = None,
     lanes: int | None = None,
     limit: Callable[[int], None] = lambda _: None,
@@ -144,6 +147,7 @@ def copy(
         recheck: Hash files at the destination even where ledger or manifest know what they hold.
         delete: At last, delete what an earlier copy from this source made and the source no longer has.
         repair: Copy only these files, by path at the destination, and only if they still are what was published.
+        every: Look at every file and have an action for it in the plan, where the last copy's folders did not change.
         reuse: Manifests of other folders of the destination's machine whose files may lend parts, by absolute path.
         lanes: Parallel streams; the slower endpoint's own number by default.
         limit: Waits until so many bytes may go on; not asked for what stays on this machine.
@@ -161,13 +165,18 @@ def copy(
     with _explained(source, destination):
         route = make_route(source, destination)
         with ledger.hold(route.place), _remembered(route, ledger, now) as remember:
-            route.expect(lanes)
-            old = published(route.destination, route.manifest)
+            believing = plan is None and repair is None and not (recheck or every or route.only)
+            left = read_left(ledger.left.get(route.place, source.identity)) if believing else None
+            if left is None:
+                route.expect(lanes)
             if plan is not None:
+                looked, old = Looked(files=[]), published(route.destination, route.manifest)
                 plan = require_reality(plan, route, ledger)
             else:
+                looked, old = survey(route, left=left, delete=delete, repair=repair)
                 plan = plan_copy(
                     route,
+                    looked,
                     manifest=old,
                     ledger=ledger,
                     progress=progress,
@@ -176,7 +185,7 @@ def copy(
                     repair=repair,
                 )
                 _require_all(repair or {}, plan, route)
-            remember(files=len(plan.actions), bytes=plan.bytes)
+            remember(files=plan.files, bytes=plan.bytes)
             approve(plan)
             at = clock()
 
@@ -196,11 +205,12 @@ def copy(
                 reuse=reuse or {},
                 expected=repair or {},
                 limit=(lambda _: None) if source.local and destination.local else limit,
+                looked=looked,
             )
-            manifest = work.carry_out(plan, lanes, now())
+            tree = work.carry_out(plan, lanes, now())
     counts = work.counts
     return Summary(
-        files=len(plan.actions),
+        files=plan.files,
         files_sent=counts.files_sent,
         bytes_total=plan.bytes,
         bytes_sent=counts.bytes_sent,
@@ -214,7 +224,7 @@ def copy(
         spared=plan.spared,
         seconds=clock() - begun,
         manifest=route.manifest,
-        tree=manifest.tree,
+        tree=tree,
         level=work.level,
         ignored=plan.ignored,
     )

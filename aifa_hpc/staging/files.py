@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 import time
-from typing import Any, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 CHUNK = 2**20
 BLOCK = 8 * 2**20
@@ -89,25 +89,69 @@ class Files:
 
     def scan(self, parts: bool = False) -> Iterator[Row]:
         """All files below the root, or all unfinished parts; links are followed. What is no file has size -1."""
+        for folder, listed in self._walk():
+            for name, found in listed:
+                if name.endswith(PART_SUFFIX) and name.startswith(b".") if parts else not is_ours(name):
+                    yield row(os.path.join(folder, name), found)
+
+    def folders(self, known: Dict[str, str]) -> Iterator[List[Any]]:
+        """Folders below the root that hold files: path, state, and whether that is the ``known`` one.
+
+        The state is what :func:`state_of` makes of the files. Where it is another one, the rows of the files follow.
+        """
+        for folder, listed in self._walk():
+            files = [item for item in listed if not is_ours(item[0])]
+            if not files:
+                continue
+            path, state = text(folder), state_of(map(mark_of, files))
+            same = known.get(path) == state
+            yield [path, state, same]
+            if not same:
+                for name, found in files:
+                    yield row(os.path.join(folder, name), found)
+
+    def states(self, folders: Iterable[Tuple[bytes, int]]) -> Iterator[str]:
+        """The state of what lies in each of these folders; nothing for one that holds more files than that, or none."""
+        for folder, most in folders:
+            try:
+                listed = self._listed(folder, most)
+            except OSError:
+                listed = []
+            files = [item for item in listed if not is_ours(item[0]) and not stat.S_ISDIR(item[1].st_mode)]
+            yield state_of(map(mark_of, files)) if files else ""
+
+    def _walk(self) -> Iterator[Tuple[bytes, List[Tuple[bytes, os.stat_result]]]]:
+        """Each folder, from the root down, with what lies in it and is no folder; links are followed."""
         found = os.stat(self.root)
         stack = [(b"", ((found.st_dev, found.st_ino),))]  # type: List[Tuple[bytes, Tuple[Tuple[int, int], ...]]]
         while stack:
             folder, above = stack.pop()
-            with os.scandir(self.full(folder)) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
-            for entry in listed:
-                path = os.path.join(folder, entry.name)
-                found = os.stat(entry.path) if entry.is_symlink() else entry.stat()
-                if stat.S_ISDIR(found.st_mode):
-                    key = (found.st_dev, found.st_ino)
-                    if key in above:
-                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), entry.path)
-                    stack.append((path, above + (key,)))
-                elif not entry.name.startswith(b".") or not entry.name.endswith((MANIFEST, PART_SUFFIX)):
-                    if not parts:
-                        yield row(path, found)
-                elif parts and entry.name.endswith(PART_SUFFIX):
-                    yield row(path, found)
+            listed = []
+            for item in self._listed(folder):
+                found = item[1]
+                if not stat.S_ISDIR(found.st_mode):
+                    listed.append(item)
+                    continue
+                key, path = (found.st_dev, found.st_ino), os.path.join(folder, item[0])
+                if key in above:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.full(path))
+                stack.append((path, above + (key,)))
+            yield folder, listed
+
+    def _listed(self, folder: bytes, most: Optional[int] = None) -> List[Tuple[bytes, os.stat_result]]:
+        """The names in a folder, sorted, with what is behind them; nothing when there are more than ``most``."""
+        full = self.full(folder)
+        names = os.listdir(full)
+        if most is not None and len(names) > most:
+            return []
+        # By descriptor and without an object for each entry: a sixth less time than scandir.
+        fd = os.open(full, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            return [(name, os.stat(name, dir_fd=fd)) for name in sorted(names)]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.path.join(full, error.filename)) from error
+        finally:
+            os.close(fd)
 
     def stat(self, paths: Iterable[bytes]) -> Iterator[Optional[Row]]:
         """A row for each path, ``None`` where there is nothing; a folder has size -1."""
@@ -281,6 +325,24 @@ class Reading:
 def pin(found: os.stat_result) -> str:
     """Which state of a file this is: another one has another pin."""
     return "%d-%d-%d" % (found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def is_ours(name: bytes) -> bool:
+    """Whether that is the name of a manifest or of an unfinished part: never data."""
+    return name.startswith(b".") and name.endswith((MANIFEST, PART_SUFFIX))
+
+
+def mark_of(item: Tuple[bytes, os.stat_result]) -> bytes:
+    """Name, pin and kind of something that lies in a folder, as its state tells it."""
+    name, found = item
+    mode = found.st_mode
+    kind = b"?" if not stat.S_ISREG(mode) else b"x" if mode & stat.S_IXUSR else b"-"
+    return b"%s\0%d-%d-%d%s" % (name, found.st_size, found.st_mtime_ns, found.st_ino, kind)
+
+
+def state_of(marks: Iterable[bytes]) -> str:
+    """One digest of the marks of all files in a folder, in the order of their names."""
+    return hashlib.sha256(b"\0".join(marks)).hexdigest()[:32]
 
 
 def row(path: bytes, found: os.stat_result) -> Row:

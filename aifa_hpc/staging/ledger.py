@@ -31,14 +31,14 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aifa_hpc.errors import InputError, TransferError
 from aifa_hpc.staging.kept import Kept
 from aifa_hpc.staging.model import PartSum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from types import TracebackType
 
 _log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 _DIGEST = 32
 _BATCH_ROWS = 256
 _BATCH_SECONDS = 0.25
+_FEW = 1000  # files that are asked about one by one
 
 MIGRATIONS = (
     """
@@ -131,11 +132,10 @@ class Ledger:
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
-        self.manifests = Kept(path.with_name("manifests"))
+        self.manifests = Kept(path.with_name("manifests"), ".jsonl", "the manifest")
+        self.left = Kept(path.with_name("left"), ".json", "what a copy left")
         self._clock = clock
-        self._lock = threading.RLock()
-        self._open = 0
-        self._since = clock()
+        self._lock, self._open, self._since = threading.RLock(), 0, clock()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._base = _connect(path)
@@ -152,11 +152,15 @@ class Ledger:
             _log.warning("the ledger %s cannot be read (%s): begun anew, the old one is %s", path, error, aside)
             self._base = _connect(path)
 
-    def content(self, place: str) -> dict[str, tuple[str, tuple[bytes, ...]]]:
-        """Pin and block digests of all files of a place that were hashed before."""
+    def content(self, place: str, paths: Collection[str] | None = None) -> dict[str, tuple[str, tuple[bytes, ...]]]:
+        """Pin and block digests of files of a place that were hashed before: of these at least, or of all."""
+        query = "SELECT path, pin, blocks FROM content WHERE place = ?"
+        wanted: list[Any] = [(place,)]
+        if paths is not None and len(paths) <= _FEW:
+            query, wanted = f"{query} AND path = ?", [(place, _raw(path)) for path in paths]
         with self._told():
-            rows = self._base.execute("SELECT path, pin, blocks FROM content WHERE place = ?", (place,))
-            return {_text(path): (pin, _split(blocks)) for path, pin, blocks in rows}
+            rows = [row for words in wanted for row in self._base.execute(query, words)]
+        return {_text(path): (pin, _split(blocks)) for path, pin, blocks in rows}
 
     def note_content(self, place: str, path: str, pin: str, blocks: tuple[bytes, ...]) -> None:
         """A file with that pin has these digests."""

@@ -38,6 +38,21 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Folder:
+    """What lies in a folder, as an endpoint lists it; not what lies below it.
+
+    Attributes:
+        path: Relative to the endpoint's root.
+        state: One digest of the names and pins of all its files; empty where the endpoint does not make one.
+        files: They; ``None`` for those of a folder whose state was known.
+    """
+
+    path: str
+    state: str
+    files: list[Found] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
     """A range of a file that is sent, acknowledged and journalled as one."""
 

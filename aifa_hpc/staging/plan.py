@@ -15,7 +15,7 @@ from aifa_hpc.errors import InputError
 from aifa_hpc.staging.model import checked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from aifa_hpc.manifest import Entry, Manifest
     from aifa_hpc.staging.model import Found
@@ -61,21 +61,30 @@ class Plan:
         ignored: What is no file (sockets, devices, pipes) and stays.
         deletes: Files of the destination that an earlier copy from this source made and the source no longer has.
         spared: Such files that are not as the copy made them, and stay.
+        same_files: Files that are as the last copy left them, on both sides, and have no action.
+        same_bytes: Their bytes.
     """
 
     actions: tuple[Action, ...]
     ignored: tuple[str, ...] = ()
     deletes: tuple[Found, ...] = ()
     spared: tuple[str, ...] = ()
+    same_files: int = 0
+    same_bytes: int = 0
 
     def of(self, verdict: Verdict) -> tuple[Action, ...]:
         """The actions of that kind."""
         return tuple(action for action in self.actions if action.verdict is verdict)
 
     @property
+    def files(self) -> int:
+        """All files of the source."""
+        return len(self.actions) + self.same_files
+
+    @property
     def bytes(self) -> int:
         """Bytes of all files."""
-        return sum(action.file.size for action in self.actions)
+        return sum(action.file.size for action in self.actions) + self.same_bytes
 
 
 def make_plan(
@@ -147,19 +156,25 @@ def _verdict(file: Found, there: Found | None, here_blocks: Blocks | None, there
     return Verdict.SKIP if (here_blocks or ()) == (there_blocks or ()) else Verdict.SEND
 
 
-def no_longer_there(manifest: Manifest | None, place: str, source: Iterable[Found]) -> dict[str, Entry]:
+def no_longer_there(
+    manifest: Manifest | None, place: str, source: Iterable[Found], same: Container[str] = ()
+) -> dict[str, Entry]:
     """What an earlier copy from a place made, and the place no longer has.
 
     Args:
         manifest: What that copy published.
         place: Identity of the source.
         source: What it lists now.
+        same: Folders that are not listed, as they hold what the manifest says.
     """
     listed = {file.path for file in source}
     return {
         entry.path: entry
         for entry in (manifest.entries if manifest is not None else ())
-        if manifest is not None and manifest.sets[entry.set].place == place and entry.path not in listed
+        if manifest is not None
+        and manifest.sets[entry.set].place == place
+        and entry.path not in listed
+        and entry.path.rpartition("/")[0] not in same
     }
 
 

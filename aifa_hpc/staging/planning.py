@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aifa_hpc.errors import InputError, ParseError, Problem
 from aifa_hpc.manifest import read_manifest
 from aifa_hpc.staging.compare import compare
+from aifa_hpc.staging.left import Looked, look
 from aifa_hpc.staging.plan import (
     Plan,
     Verdict,
@@ -21,11 +22,12 @@ from aifa_hpc.staging.plan import (
 from aifa_hpc.units import show_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from aifa_hpc.manifest import Entry, Manifest
     from aifa_hpc.staging.endpoints.base import Endpoint
     from aifa_hpc.staging.ledger import Ledger
+    from aifa_hpc.staging.left import Left
     from aifa_hpc.staging.model import Found
     from aifa_hpc.staging.plan import Action
     from aifa_hpc.staging.progress import Progress
@@ -37,8 +39,36 @@ _STAT_BATCH = 1000
 """Files asked about in one round trip."""
 
 
+def survey(
+    route: Route, *, left: Left | None = None, delete: bool = False, repair: Mapping[str, Entry] | None = None
+) -> tuple[Looked, Manifest | None]:
+    """Looks at the source, or at the files of it that are meant; and the manifest there, if one is needed.
+
+    Args:
+        route: From where to where.
+        left: What the last copy left, if that is believed.
+        delete: As for :func:`plan_copy`.
+        repair: The same.
+
+    Raises:
+        TransferError: One of the sides cannot be read.
+    """
+    if route.only or repair is not None:
+        wanted = [route.only] if route.only else sorted(repair or ())
+        return Looked(files=list(stat(route.source, wanted))), published(route.destination, route.manifest)
+    looked = look(route, left)
+    if looked.left is not None and not (looked.left.leftover and delete):
+        return looked, None
+    manifest = published(route.destination, route.manifest)
+    known = sum(_folder(entry.path) in looked.same for entry in manifest.entries) if manifest is not None else 0
+    if known < sum(one.files for one in looked.same.values()):
+        looked = look(route, None)  # somebody has taken the manifest away, or it is damaged: it must be made again
+    return replace(looked, left=None), manifest
+
+
 def plan_copy(
     route: Route,
+    looked: Looked,
     *,
     manifest: Manifest | None,
     ledger: Ledger,
@@ -48,10 +78,11 @@ def plan_copy(
     repair: Mapping[str, Entry] | None = None,
     reading: bool = True,
 ) -> Plan:
-    """Lists both sides and decides; compares by hash what sizes alone do not settle.
+    """Looks at the destination and decides; compares by hash what sizes alone do not settle.
 
     Args:
         route: From where to where.
+        looked: What is at the source.
         manifest: What an earlier copy published at the destination.
         ledger: What earlier runs knew.
         progress: Told of comparisons.
@@ -66,15 +97,12 @@ def plan_copy(
     """
     source, destination = route.source, route.destination
     names = {route.only: route.name} if route.only else {}
-    if route.only or repair is not None:
-        files = list(stat(source, [route.only] if route.only else sorted(repair or ())))
-    else:
-        files = list(source.scan())
+    files = looked.files
     there = {
         found.path: found
         for found in stat(destination, [names.get(file.path, file.path) for file in files if file.size >= 0])
     }
-    here_known = known_here(files, ledger.content(source.identity))
+    here_known = known_here(files, ledger.content(source.identity, [file.path for file in files]))
     for file in files if repair is not None else ():
         # Not believed: what is sent must have these digests, or is not published.
         entry = repair.get(names.get(file.path, file.path)) if repair is not None else None
@@ -85,7 +113,12 @@ def plan_copy(
         names=names,
         there=there,
         here_known=here_known,
-        there_known={} if recheck else known_there(there, ledger.content(destination.identity), manifest),
+        there_known={} if recheck else known_there(there, ledger.content(destination.identity, there), manifest),
+    )
+    plan = replace(
+        plan,
+        same_files=sum(one.files for one in looked.same.values()),
+        same_bytes=sum(one.size for one in looked.same.values()),
     )
     doubtful = plan.of(Verdict.COMPARE)
     if doubtful and not reading:
@@ -97,7 +130,7 @@ def plan_copy(
         progress.checking(len(doubtful))
         compared = compare(doubtful, source, destination, ledger)
         plan = replace(plan, actions=tuple(compared.get(action.path, action) for action in plan.actions))
-    return _with_deletes(plan, route, manifest, files) if delete else plan
+    return _with_deletes(plan, route, manifest, looked) if delete else plan
 
 
 def published(place: Endpoint, name: str) -> Manifest | None:
@@ -176,6 +209,10 @@ def _done(
     return replace(action, verdict=Verdict.SKIP, there=found, here_blocks=blocks, there_blocks=blocks)
 
 
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
 def _change(planned: Found | None, found: Found | None) -> str:
     """What changed since the plan was made, as a sentence; empty for nothing."""
     if planned is None:
@@ -187,15 +224,15 @@ def _change(planned: Found | None, found: Found | None) -> str:
     return "" if found.pin == planned.pin else "was written to or replaced; its size is the same"
 
 
-def _with_deletes(plan: Plan, route: Route, manifest: Manifest | None, files: Iterable[Found]) -> Plan:
+def _with_deletes(plan: Plan, route: Route, manifest: Manifest | None, looked: Looked) -> Plan:
     if route.only:
         raise InputError(f"{route.place} is a single file: there is nothing to delete beside it.")
-    if not plan.actions:
+    if not plan.files:
         raise InputError(
             f"{route.source} has no files: nothing is deleted at {route.destination}.",
             hint="If that is meant, remove the folder there by hand.",
         )
-    entries: dict[str, Entry] = no_longer_there(manifest, route.source.identity, files)
+    entries: dict[str, Entry] = no_longer_there(manifest, route.source.identity, looked.files, looked.same)
     found = {one.path: one for one in stat(route.destination, list(entries))}
     doomed = tuple(found[path] for path in sorted(found) if is_as_made(found[path], entries[path]))
     spared = tuple(path for path in sorted(found) if not is_as_made(found[path], entries[path]))

@@ -12,6 +12,8 @@ from aifa_hpc.staging.model import PartSum, Target
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aifa_hpc.staging.model import Found
+
 _PIECE = 2**20
 
 
@@ -39,12 +41,12 @@ class BytesFeed(Feed):
         return self._sum
 
 
-def store_bytes(endpoint: Endpoint, path: str, data: bytes) -> None:
-    """Publishes a file with that content, in place of any that was there.
+def store_bytes(endpoint: Endpoint, path: str, data: bytes) -> Found | None:
+    """Publishes a file with that content, in place of any that was there; what that is now.
 
     Raises:
         TransferError: It could not be written.
     """
     target = Target(path=path, size=len(data), mtime_ns=None, executable=False, token=f"0-{secrets.token_hex(8)}")
     with endpoint.lane() as lane:
-        lane.store(target, BytesFeed(data, md5=endpoint.checks_md5)).wait()
+        return lane.store(target, BytesFeed(data, md5=endpoint.checks_md5)).wait()

@@ -97,6 +97,8 @@ def verify(
         if found.lost:
             checking.damaged.append((manifest_name(found.name), "it is missing; the manifest kept here was used"))
         if ledger is not None:
+            if checking.damaged:
+                ledger.left.forget(f"{folder.identity}/")  # however it looks, it is not as a copy left it
             ledger.flush()
     except NotSentError:
         raise

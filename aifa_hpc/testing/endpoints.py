@@ -230,6 +230,19 @@ class SourceContract:
             assert b"".join(bytes(view) for view in reading) == b"12345"
         assert [(name, 5, reading.pin)] == listed
 
+    def test_folders_that_did_not_change_need_no_listing(self, place: Place) -> None:
+        """Others list what they hold; a place that has no states for folders lists all, always."""
+        for path in ("a", "b/c", "b/.d", "b/e/f"):
+            place.put(path, path.encode())
+        with place.endpoint() as endpoint:
+            listed = list(endpoint.folders({}))
+            known = {folder.path: folder.state for folder in listed if folder.state}
+            place.put("b/c", b"another size")
+            again = {folder.path for folder in endpoint.folders(known) if folder.files is None}
+            states = dict(zip(known, endpoint.states([(path, 3) for path in known]), strict=True))
+        assert sorted(found.path for one in listed for found in one.files or ()) == ["a", "b/.d", "b/c", "b/e/f"]
+        assert (again, again) == (known.keys() - {"b"}, {path for path in known if states[path] == known[path]})
+
 
 class EndpointContract(SourceContract):
     """Tests that every endpoint passes that files are read from and written to.

@@ -25,7 +25,7 @@ from aifa_hpc.manifest import BLOCK, DataSet, make_entry, make_manifest, read_ma
 from aifa_hpc.staging import pull, pulled
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
 from aifa_hpc.staging.endpoints.url import URLEndpoint
-from aifa_hpc.staging.planning import plan_copy
+from aifa_hpc.staging.planning import plan_copy, survey
 from aifa_hpc.staging.progress import silent
 from aifa_hpc.staging.route import make_route
 from aifa_hpc.staging.signing import signer
@@ -78,7 +78,7 @@ class Site:
             archive = pull.pack(
                 route,
                 str(self.root),
-                plan_copy(route, manifest=None, ledger=ledger, progress=silent, reading=False),
+                plan_copy(route, survey(route)[0], manifest=None, ledger=ledger, progress=silent, reading=False),
                 there.read_bytes(route.manifest) or b"",
                 data_set=DataSet(
                     source=str(here), place=here.identity, tool="0", published="2026-11-24T08:00:00+00:00"

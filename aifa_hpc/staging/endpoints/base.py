@@ -18,10 +18,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aifa_hpc.staging.geometry import Limits
-from aifa_hpc.staging.model import Part, partial_path
+from aifa_hpc.staging.model import Folder, Part, partial_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from aifa_hpc.manifest import Manifest
@@ -181,6 +181,29 @@ class Endpoint(ABC):
         Raises:
             TransferError: The folder cannot be listed.
         """
+
+    def folders(self, known: Mapping[str, str]) -> Iterator[Folder]:
+        """All files below, by folder.
+
+        Args:
+            known: States of folders whose files need not be listed if that is what they still are.
+
+        Raises:
+            TransferError: As :meth:`scan`.
+        """
+        del known
+        yield Folder(path="", state="", files=list(self.scan()))
+
+    def states(self, folders: Sequence[tuple[str, int]]) -> list[str]:
+        """The states of folders, in one question and whatever they are.
+
+        Args:
+            folders: Their paths, and how many files are expected there: one with far more is not looked at.
+
+        Returns:
+            As of :attr:`Folder.state`; empty for what has none, is gone, or cannot be listed.
+        """
+        return [""] * len(folders)
 
     @abstractmethod
     def stat(self, paths: Sequence[str]) -> list[Found | None]:

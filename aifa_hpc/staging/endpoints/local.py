@@ -14,10 +14,10 @@ from aifa_hpc.manifest import safe_path
 from aifa_hpc.staging.endpoints.base import Endpoint, Feed, Lane, Pending, Reading
 from aifa_hpc.staging.failures import refused, unable
 from aifa_hpc.staging.files import PART_SUFFIX, Files, Refused, datasync, raw, text, write_all
-from aifa_hpc.staging.model import Found, Kind, Loan, Part, Partial, PartSum, Target, partial_path, read_partial
+from aifa_hpc.staging.model import Folder, Found, Kind, Loan, Part, Partial, PartSum, Target, partial_path, read_partial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from aifa_hpc.staging.files import Row
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _SYNCERS = 4
 """Threads that wait for the disk."""
 
+_FOLDER_WORDS = 3
 _SMALL = 256 * 1024
 _BATCH = 16
 """Small files that one of those threads waits for: to wake it costs as much as to write one."""
@@ -34,6 +35,28 @@ def found_of(row: Row) -> Found:
     """A row of a listing as a value."""
     path, size, mtime_ns, pin, executable = row
     return Found(path=path, size=size, mtime_ns=mtime_ns, pin=pin, executable=executable)
+
+
+def folders_of(rows: Iterable[Row]) -> Iterator[Folder]:
+    """Folders from a listing: path, state and whether that is known; if it is not, the rows of files follow."""
+    folder: Folder | None = None
+    for row in rows:
+        if len(row) != _FOLDER_WORDS:
+            assert folder is not None, "a listing by folders begins with one"
+            assert folder.files is not None, "files of a folder whose state is known"
+            folder.files.append(found_of(row))
+            continue
+        if folder is not None:
+            yield folder
+        path, state, known = row
+        folder = Folder(path=path, state=state, files=None if known else [])
+    if folder is not None:
+        yield folder
+
+
+def most_of(count: int) -> int:
+    """How many names a folder may have to be looked at for that many files: others may have put some beside them."""
+    return 4 * count + 1000
 
 
 class LocalEndpoint(Endpoint):
@@ -82,6 +105,15 @@ class LocalEndpoint(Endpoint):
         with self._told("list", ""):
             for row in self._files.scan():
                 yield found_of(row)
+
+    def folders(self, known: Mapping[str, str]) -> Iterator[Folder]:
+        """All files below, by folder."""
+        with self._told("list", ""):
+            yield from folders_of(self._files.folders(dict(known)))
+
+    def states(self, folders: Sequence[tuple[str, int]]) -> list[str]:
+        """The states of folders."""
+        return list(self._files.states((raw(path), most_of(count)) for path, count in folders))
 
     def stat(self, paths: Sequence[str]) -> list[Found | None]:
         """What is at each path."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, ClassVar
 from aifa_hpc.errors import AifaError, InputError
 from aifa_hpc.manifest import safe_path
 from aifa_hpc.staging.endpoints.base import Endpoint
-from aifa_hpc.staging.endpoints.local import found_of, partials_of
+from aifa_hpc.staging.endpoints.local import folders_of, found_of, most_of, partials_of
 from aifa_hpc.staging.endpoints.ssh_lane import SSHLane
-from aifa_hpc.staging.model import Found, Loan, Part, Partial, PartSum, partial_path
+from aifa_hpc.staging.model import Folder, Found, Loan, Part, Partial, PartSum, partial_path
 from aifa_hpc.staging.remote import PATIENCE_SECONDS, Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from aifa_hpc.staging.endpoints.base import Lane
@@ -118,6 +118,17 @@ class SSHEndpoint(Endpoint):
         """All files below."""
         with self._remote() as remote:
             yield from map(found_of, remote.rows("scan", path="", doing="list"))
+
+    def folders(self, known: Mapping[str, str]) -> Iterator[Folder]:
+        """All files below, by folder."""
+        with self._remote() as remote:
+            yield from folders_of(remote.rows("folders", path="", doing="list", known=dict(known)))
+
+    def states(self, folders: Sequence[tuple[str, int]]) -> list[str]:
+        """The states of folders."""
+        wanted = [(path, most_of(count)) for path, count in folders]
+        with self._remote() as remote:
+            return list(remote.rows("states", path="", doing="list", folders=wanted))
 
     def stat(self, paths: Sequence[str]) -> list[Found | None]:
         """What is at each path."""
