@@ -58,22 +58,17 @@ def parse_queue(
         ParseError: A job's line has too few columns.
     """
     records = {}
+    shared: dict[str, tuple[str, str, str, str, str, str]] = {}
     lines = text.split("\n")
     for fields in _rows(_news(lines, known, same) if known and same is not None else lines, QUEUE_COLUMNS, "squeue"):
         job, state, reason, nodes, start, elapsed, name = fields
-        base = base_state(state)
-        waits = base == "PENDING"
-        records[job] = JobRecord(
-            id=job,
-            state=base,
-            reason=_value(reason),
-            nodes=_value(nodes),
-            start="" if waits else _began(start, nodes),
-            expected_start=_value(start) if waits else "",
-            elapsed_seconds=_elapsed(elapsed),
-            name=name,
-            gist=f"{state}|{reason}|{nodes}|{start}",
-        )
+        gist = f"{state}|{reason}|{nodes}|{start}"
+        told = shared.get(gist)  # thousands wait alike
+        if told is None:
+            base, at = base_state(state), _value(start)
+            times = ("", at) if base == "PENDING" else (at if _value(nodes) else "", "")
+            told = shared[gist] = (base, _value(reason), _value(nodes), *times, gist)
+        records[job] = JobRecord(job, *told, _elapsed(elapsed), name)
     return records
 
 

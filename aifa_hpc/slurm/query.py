@@ -110,13 +110,10 @@ most ids in one argument. Slurm's programs print times without a zone, in that o
 Standard input: lines ``in FOLDER``, each followed by the jobs with folders in it: ``job ID less|more TOKEN TASKS``.
 """
 
-_SECTION = re.compile(
-    r"^aifa: section (?P<name>\w+)\s*$(?P<body>.*?)^aifa: end (?P<code>\d+)\s*$", re.MULTILINE | re.DOTALL | re.ASCII
-)
-_SAID = re.compile(r"^aifa: said ?(.*)$", re.MULTILINE)
-_RECORD = re.compile(r"^aifa: record (?P<id>\d+) (?P<task>-|\d+) (?P<line>[^\n]*)", re.MULTILINE | re.ASCII)
 _LAST = re.compile(r"^(?P<id>\d+)\|(?P=id)_\d+\s*$", re.MULTILINE | re.ASCII)
-_DONE = re.compile(r"^aifa: done (?P<queue>\d+) (?P<accounting>\d+)\s*$", re.MULTILINE | re.ASCII)
+_OURS = "aifa: "
+
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 QUERY_TIMEOUT = 120.0
 IDS_IN_A_LINE = 10_000  # Linux takes 128 KiB in one argument (MAX_ARG_STRLEN); an id and its comma are 9 to 12 bytes
@@ -159,14 +156,9 @@ def query(subjects: Sequence[Subject], *, since: str) -> Flow[Answer]:
         _QUERY, *words, str(IDS_IN_A_LINE), stdin=_question(subjects), timeout=QUERY_TIMEOUT, idempotent=True
     )
     completed = yield command
-    text = completed.out
-    sections = list(_SECTION.finditer(text))
-    done = _DONE.search(text)
-    names = [section["name"] for section in sections]
-    if done is None or [int(done["queue"]), int(done["accounting"])] != [
-        names.count("queue"),
-        names.count("accounting"),
-    ]:
+    sections, done, told = _read(completed.out)
+    counts = [sum(section.name == name for section in sections) for name in ("queue", "accounting")]
+    if done != counts:
         raise completed.refusal("the site's answer about jobs is not whole")
     known = {subject.id: subject.seen for subject in subjects if subject.seen}
     errors: dict[str, str] = {}
@@ -175,24 +167,23 @@ def query(subjects: Sequence[Subject], *, since: str) -> Flow[Answer]:
     accounting: dict[str, JobRecord] = {}
     closed: set[str] = set()
     for section in sections:
-        if section["name"] == "last":  # without it nothing is known, and nothing is lost
-            closed |= {match["id"] for match in _LAST.finditer(section["body"])}
+        if section.name == "last":  # without it nothing is known, and nothing is lost
+            closed |= {match["id"] for match in _LAST.finditer(section.body)}
             continue
-        said = "\n".join(_SAID.findall(section["body"])).strip()
         # squeue fails for a single id that has left the queue; its words say so, and that is an answer.
-        gone = section["name"] == "queue" and "Invalid job id" in said
-        if section["code"] != "0" and not gone:
-            program = "squeue" if section["name"] == "queue" else "sacct"
-            errors[program] = said or f"exit code {section['code']}"
-        elif section["name"] == "queue":
-            queue |= parse_queue(section["body"], known=known, same=same)
+        gone = section.name == "queue" and "Invalid job id" in section.said
+        if section.code != 0 and not gone:
+            program = "squeue" if section.name == "queue" else "sacct"
+            errors[program] = section.said or f"exit code {section.code}"
+        elif section.name == "queue":
+            queue |= parse_queue(section.body, known=known, same=same)
         else:
-            accounting |= parse_accounting(section["body"])
+            accounting |= parse_accounting(section.body)
     return Answer(
         queue=None if "squeue" in errors else queue,
         same=frozenset(same),
         accounting=None if "sacct" in errors else accounting,
-        sentinels=_sentinels(text, subjects),
+        sentinels=_sentinels(told, subjects),
         errors=errors,
         closed=frozenset(closed),
     )
@@ -208,13 +199,51 @@ def _question(subjects: Sequence[Subject]) -> bytes:
     return "".join(f"in {place}\n" + "\n".join(lines) + "\n" for place, lines in places.items()).encode()
 
 
-def _sentinels(text: str, subjects: Sequence[Subject]) -> dict[str, Sentinel]:
+class _Section(NamedTuple):
+    """What one program answered: its output, what it said on standard error, and its exit code."""
+
+    name: str
+    body: str
+    said: str
+    code: int
+
+
+def _read(text: str) -> tuple[list[_Section], list[int], list[str]]:
+    """The sections of an answer, how many of them it says there are (nothing when it is cut), and its exit records.
+
+    Line by line, because the answer may have a megabyte.
+    """
+    sections: list[_Section] = []
+    done: list[int] = []
+    told: list[str] = []
+    name, begin, said = "", 0, list[str]()
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if not line.startswith(_OURS):
+            continue
+        word, _, rest = line.rstrip().removeprefix(_OURS).partition(" ")
+        if word == "section":
+            name, begin, said = rest, number + 1, []
+        elif word == "said":
+            said.append(rest)
+        elif word == "end" and name and _NUMBER.fullmatch(rest):
+            body = (one for one in lines[begin:number] if not one.startswith(_OURS))
+            sections.append(_Section(name, "\n".join(body), "\n".join(said).strip(), int(rest)))
+            name = ""
+        elif word == "record":
+            told.append(rest)
+        elif word == "done":
+            done = [int(count) for count in rest.split() if _NUMBER.fullmatch(count)]
+    return sections, done, told
+
+
+def _sentinels(told: Sequence[str], subjects: Sequence[Subject]) -> dict[str, Sentinel]:
     found: dict[str, Sentinel] = {}
-    tokens: dict[str, str] = {}
-    for match in _RECORD.finditer(text):
-        tokens = tokens or {subject.id: subject.folder.rpartition("/")[2] for subject in subjects}
-        sentinel = parse_sentinel(match["line"])
-        if sentinel is not None and match["id"] in tokens:
-            suffix = "" if match["task"] == "-" else f"_{match['task']}"
-            found[tokens[match["id"]] + suffix] = sentinel
+    tokens = {subject.id: subject.folder.rpartition("/")[2] for subject in subjects} if told else {}
+    for record in told:
+        job, _, rest = record.partition(" ")
+        task, _, line = rest.partition(" ")
+        sentinel = parse_sentinel(line)
+        if sentinel is not None and job in tokens and (task == "-" or _NUMBER.fullmatch(task)):
+            found[tokens[job] + ("" if task == "-" else f"_{task}")] = sentinel
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 Hope: TypeAlias = Literal["waits", "person", "never", "unclear"]
@@ -188,6 +189,7 @@ def reason_code(word: str) -> str:
     return text.split(",", 1)[0].strip()
 
 
+@lru_cache(maxsize=256)  # ten thousand jobs wait for a handful of reasons
 def explain_reason(word: str) -> str:
     """A reason as a sentence; what has none here is kept as Slurm said it."""
     reason = reason_of(word)

@@ -29,15 +29,15 @@ class JobRecord(NamedTuple):
         id: ``123``, or ``123_4`` for a task of an array.
         state: Base state; a word we do not know is kept.
         reason: Why it waits, or why it ended; empty when nothing is said.
-        exit: Exit status; ``None`` where the source does not know it.
         nodes: Host list as printed.
         start: ISO time as printed, empty when not started.
         expected_start: When the queue thinks that a pending job will start; empty when it does not say.
-        end: ISO time as printed, empty when not ended.
+        gist: What the queue says, but for the time that passes: the same again is no news.
         elapsed_seconds: Time it has run; ``None`` where the source does not say.
         name: Job name.
+        end: ISO time as printed, empty when not ended.
+        exit: Exit status; ``None`` where the source does not know it.
         earlier: Its attempts before this one that went back into the queue, the oldest first, as accounting has them.
-        gist: What the queue says, but for the time that passes: the same again is no news.
         at_least: Of an array of which accounting knows some tasks, all of them ended: the end that these come to if the
             others never began.
     """
@@ -45,15 +45,15 @@ class JobRecord(NamedTuple):
     id: str
     state: str
     reason: str = ""
-    exit: ExitStatus | None = None
     nodes: str = ""
     start: str = ""
     expected_start: str = ""
-    end: str = ""
+    gist: str = ""
     elapsed_seconds: int | None = None
     name: str = ""
+    end: str = ""
+    exit: ExitStatus | None = None
     earlier: tuple[JobRecord, ...] = ()
-    gist: str = ""
     at_least: JobRecord | None = None
 
 

@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aifa_hpc.slurm.query import Subject
-from aifa_hpc.tracker.events import OVER
+from aifa_hpc.tracker.records import ALIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from aifa_hpc.tracker.records import Row
     from aifa_hpc.tracker.store import Store
 
-_ALIVE = f"state NOT IN ({', '.join(repr(state) for state in sorted(OVER))})"
 _QUESTIONS = 30
 """Asked at once after a rest: as many as one young job needs until it is asked about at the site's own pace."""
 
@@ -61,7 +57,7 @@ class Asking:
     def pulse(self) -> Pulse | None:
         """What is going on; ``None`` when no job is."""
         (found,) = self._db.select(
-            f"SELECT min(created_at) AS oldest, max(changed_at) AS youngest FROM jobs WHERE site = ? AND {_ALIVE}",  # noqa: S608 - our own states
+            f"SELECT min(created_at) AS oldest, max(changed_at) AS youngest FROM jobs WHERE site = ? AND {ALIVE}",  # noqa: S608 - our own states
             self._site,
         )
         if found["oldest"] is None:
@@ -79,14 +75,17 @@ class Asking:
         Accounting is asked about arrays, whose tasks the queue forgets one by one, and about attempts whose end nobody
         has told yet; of these, what is as it was is looked at too.
         """
-        found = self._db.select(
-            "SELECT job_id, folder, tasks, seen, tasks != '' OR token IN"  # noqa: S608 - our own states
-            " (SELECT token FROM attempts WHERE end = '') AS more"
-            f" FROM jobs WHERE site = ? AND job_id IS NOT NULL AND {_ALIVE}",
+        found = self._db.select("SELECT token FROM attempts WHERE end = ''")
+        open_ends = {row["token"] for row in found}
+        jobs = self._db.select(
+            f"SELECT job_id, folder, tasks, seen, token FROM jobs WHERE site = ? AND job_id IS NOT NULL AND {ALIVE}",  # noqa: S608 - our own states
             self._site,
         )
         return [
-            Subject(job, folder, tasks, bool(more), "" if more else seen) for job, folder, tasks, seen, more in found
+            Subject(job, folder, tasks, True, "")
+            if tasks or token in open_ends
+            else Subject(job, folder, "", False, seen)
+            for job, folder, tasks, seen, token in jobs
         ]
 
     def claim(self, *, now: datetime.datetime, floor: float, pace: float) -> bool:
@@ -124,13 +123,6 @@ class Asking:
         """Whether somebody was answered since a question was asked: they may know what is newer."""
         (found,) = self._db.select("SELECT answered FROM asked WHERE site = ?", self._site)
         return found["answered"] != "" and asked < datetime.datetime.fromisoformat(found["answered"]) <= now
-
-    def saw(self, gists: Iterable[tuple[Row, str]]) -> None:
-        """Remembers what the queue said of jobs."""
-        with self._db.writing():
-            self._db.execute_many(
-                "UPDATE jobs SET seen = ? WHERE token = ?", ((gist, row.token) for row, gist in gists)
-            )
 
     def draw(self, kind: str, *, now: datetime.datetime, most: float, per_second: float) -> float:
         """Takes one token of a budget; more than there are may be taken, and are then waited for in order.

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from aifa_hpc.slurm.reasons import explain_reason
@@ -128,14 +129,23 @@ def merge(previous: Status, answer: Answer, job: str, token: str, now: datetime.
 
 def _from(record: JobRecord, proof: str) -> Status:
     over = is_terminal(record.state)
+    reason = "" if over and record.reason in QUEUE_ONLY else record.reason
+    exit_ = record.exit if over else None
+    return _told(record.state, reason, exit_, record.nodes, record.start, record.end, record.elapsed_seconds, proof)
+
+
+@lru_cache(maxsize=1024)  # of ten thousand jobs most wait alike
+def _told(  # noqa: PLR0917 - they are the key
+    state: str, reason: str, exit_: ExitStatus | None, nodes: str, start: str, end: str, elapsed: int | None, proof: str
+) -> Status:
     return Status(
-        state=record.state,
-        reason="" if over and record.reason in QUEUE_ONLY else explain_reason(record.reason),
-        exit=record.exit if over else None,
-        nodes=record.nodes,
-        start=record.start,
-        end=record.end,
-        elapsed_seconds=record.elapsed_seconds,
+        state=state,
+        reason=explain_reason(reason),
+        exit=exit_,
+        nodes=nodes,
+        start=start,
+        end=end,
+        elapsed_seconds=elapsed,
         proof=proof,
     )
 

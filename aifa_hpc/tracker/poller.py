@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from aifa_hpc.slurm.submission import HAD_SAID, Ticket
 from aifa_hpc.tracker.asking import Asking
-from aifa_hpc.tracker.attempts import goes_on_after, lost_attempt, past_attempts, with_attempts
-from aifa_hpc.tracker.events import NOT_SENT, REFUSED, SUBMITTING, UNKNOWN, Status, merge
+from aifa_hpc.tracker.events import NOT_SENT, REFUSED, SUBMITTING, UNKNOWN, Status
 from aifa_hpc.tracker.groups import is_left_behind
+from aifa_hpc.tracker.learning import learn
 from aifa_hpc.tracker.queue import Queue
 from aifa_hpc.tracker.schedule import interval, window
 from aifa_hpc.tracker.submitter import Submitter, new_token
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aifa_hpc.cluster import Cluster
-    from aifa_hpc.slurm.records import Answer
     from aifa_hpc.slurm.submission import Outcome
     from aifa_hpc.tracker.asking import Pulse
     from aifa_hpc.tracker.store import Row, Store
@@ -91,11 +90,9 @@ class Poller:
                 if self._asking.overtaken(asked=asked, now=now):
                     return True  # an answer that took long: a job that began meanwhile would seem to have been put back
                 self._asking.answered(now=now, seconds=max(0.0, (now - asked).total_seconds()))
-                arrays = [subject for subject in subjects if subject.tasks]
-                answer = gather(answer, arrays)
+                answer = gather(answer, [subject for subject in subjects if subject.tasks])
                 news = (subject.id for subject in subjects if subject.id not in answer.same)
-                rows, retried = self._store.numbered(self._site, news), self._store.retried(self._site)
-                self._asking.saw([(row, self._learn(row, answer, now, row.token in retried)) for row in rows])
+                learn(self._store, self._site, news, answer, now)
         self.queue.feed()
         return True
 
@@ -103,38 +100,6 @@ class Poller:
         """The interval that the jobs of a site deserve now."""
         age = max(0.0, (self._clock() - pulse.youngest).total_seconds())
         return max(pulse.floor, interval(age, self._cluster.site.scheduler.poll_seconds))
-
-    def _learn(self, row: Row, answer: Answer, now: datetime.datetime, retried: bool) -> str:
-        """Writes down what follows for one job; returns what the queue said of it, when the same again is no news.
-
-        Args:
-            row: The job.
-            answer: What the site said.
-            now: When.
-            retried: Some run of it went back into the queue before.
-        """
-        assert row.job_id is not None
-        status = merge(row.status, answer, row.job_id, row.token, now)
-        queued = (answer.queue or {}).get(row.job_id)
-        accounted = (answer.accounting or {}).get(row.job_id)
-        past = self._store.past_attempts(row.token) if retried else []
-        if accounted is not None:
-            # An array is no single run: what came before is told of each of its tasks.
-            found = past_attempts(accounted, alive=not row.tasks and goes_on_after(queued, accounted))
-        elif status.proof == "squeue":
-            lost = lost_attempt(row.status, status, row.job_id, len(past) + 1)
-            found = (lost,) if lost else ()
-        else:
-            found = ()
-        if found and found != tuple(past):
-            past = [one for one in past if accounted is None or one.job_id not in {new.job_id for new in found}]
-            past += found
-            self._store.keep_attempts(row.token, past)
-        status = with_attempts(status, past)
-        if status != row.status:
-            self._store.change(row, status, now=now)
-        plain = not row.tasks and accounted is None and status.proof == "squeue"
-        return queued.gist if queued is not None and plain else ""
 
     def _is_left(self, row: Row) -> bool:
         """Whether nobody is at a submission that never got an id."""

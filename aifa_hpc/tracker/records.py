@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.jobs.plan import read_indices
 from aifa_hpc.slurm.records import ExitStatus
-from aifa_hpc.tracker.events import Status
+from aifa_hpc.tracker.events import OVER, Status
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,27 +135,57 @@ class Attempt:
     exit: ExitStatus | None = None
 
 
-def row_of(row: sqlite3.Row) -> Row:
-    """A line of the table ``jobs``."""
-    absent = row["absent_since"]
-    status = Status(
-        state=row["state"],
-        reason=row["reason"],
-        exit=exit_of(row),
-        nodes=row["nodes"],
-        start=row["start"],
-        end=row["end"],
-        elapsed_seconds=_elapsed(row),
-        proof=row["proof"],
+ALIVE = f"state NOT IN ({', '.join(repr(state) for state in sorted(OVER))})"
+"""The condition that a job is not over."""
+
+STATUS = (
+    "told_at",
+    "state",
+    "reason",
+    "exit_code",
+    "exit_signal",
+    "nodes",
+    "start",
+    "end",
+    "elapsed_seconds",
+    "proof",
+    "absent_since",
+)
+"""The columns of the table ``jobs`` that make a status."""
+
+
+def status_of(columns: Sequence[Any], answered: str | None) -> Status:
+    """A status from these columns.
+
+    A job that goes on as it did is not written down again, so to its running time the time is added from when it was
+    told of last to when its site last answered.
+    """
+    told, state, reason, code, signal, nodes, start, end, elapsed, proof, absent = columns
+    if elapsed is not None and state == "RUNNING" and answered and told:
+        passed = datetime.datetime.fromisoformat(answered) - datetime.datetime.fromisoformat(told)
+        elapsed += max(0, int(passed.total_seconds()))
+    return Status(
+        state=state,
+        reason=reason,
+        exit=None if code is None else ExitStatus(code, signal or 0),
+        nodes=nodes,
+        start=start,
+        end=end,
+        elapsed_seconds=elapsed,
+        proof=proof,
         absent_since=datetime.datetime.fromisoformat(absent) if absent else None,
     )
+
+
+def row_of(row: sqlite3.Row) -> Row:
+    """A line of the table ``jobs``, with when its site last answered as ``answered``."""
     return Row(
         token=row["token"],
         site=row["site"],
         name=row["name"],
         job_id=row["job_id"],
         folder=row["folder"],
-        status=status,
+        status=status_of([row[name] for name in STATUS], row["answered"]),
         created_at=datetime.datetime.fromisoformat(row["created_at"]),
         changed_at=datetime.datetime.fromisoformat(row["changed_at"]),
         part_of=row["part_of"],
@@ -170,18 +201,6 @@ def row_of(row: sqlite3.Row) -> Row:
     )
 
 
-def _elapsed(row: sqlite3.Row) -> int | None:
-    """How long it has run when its site last answered.
-
-    A job that goes on as it did is not written down again, so the time since what was told of it last is added.
-    """
-    seconds: int | None = row["elapsed_seconds"]
-    if seconds is None or row["state"] != "RUNNING" or not (row["answered"] and row["told_at"]):
-        return seconds
-    answered, told = (datetime.datetime.fromisoformat(row[key]) for key in ("answered", "told_at"))
-    return seconds + max(0, int((answered - told).total_seconds()))
-
-
 def exit_of(row: sqlite3.Row) -> ExitStatus | None:
-    """The exit status in a line of ``jobs`` or ``attempts``."""
+    """The exit status in a line of ``attempts``."""
     return None if row["exit_code"] is None else ExitStatus(row["exit_code"], row["exit_signal"] or 0)

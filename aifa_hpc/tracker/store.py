@@ -13,11 +13,11 @@ the tables).
 from __future__ import annotations
 
 import datetime
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import InputError
+from aifa_hpc.tracker.changes import change, tell
 from aifa_hpc.tracker.events import LOST, OVER, SUBMITTING, Status
 from aifa_hpc.tracker.records import Attempt, Event, Row, exit_of, row_of
 from aifa_hpc.tracker.schema import Database
@@ -132,7 +132,7 @@ class Store:
         names, marks = ", ".join(values), ", ".join("?" * len(values))
         with self._db.writing():
             self._db.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608 - our own names
-            self._tell(row, row.status, row.job_id, row.created_at, previous="")
+            tell(self._db, [row], now=row.created_at)
 
     def update(
         self, token: str, status: Status, *, now: datetime.datetime, job_id: str | None = None, revive: bool = False
@@ -156,38 +156,12 @@ class Store:
         if row.status.state in OVER and not (revive and row.status.state == LOST):
             return row
         changed_at = row.changed_at if row.status.state == status.state else now
+        known = replace(row, job_id=job_id or row.job_id)
         with self._db.writing():
-            self._db.execute(
-                "UPDATE jobs SET job_id = coalesce(?, job_id), state = ?, reason = ?, exit_code = ?, exit_signal = ?,"
-                " nodes = ?, start = ?, end = ?, elapsed_seconds = ?, proof = ?, absent_since = ?, changed_at = ?,"
-                " told_at = ? WHERE token = ?",
-                (
-                    job_id,
-                    status.state,
-                    status.reason,
-                    status.exit.code if status.exit else None,
-                    status.exit.signal if status.exit else None,
-                    status.nodes,
-                    status.start,
-                    status.end,
-                    status.elapsed_seconds,
-                    status.proof,
-                    status.absent_since.isoformat() if status.absent_since else None,
-                    changed_at.isoformat(),
-                    now.isoformat(),
-                    row.token,
-                ),
-            )
-            if row.status.state != status.state:
-                self._tell(row, status, job_id or row.job_id, now, previous=row.status.state)
-        return replace(row, status=status, job_id=job_id or row.job_id, changed_at=changed_at)
-
-    def _tell(self, row: Row, status: Status, job_id: str | None, now: datetime.datetime, *, previous: str) -> None:
-        self._db.execute(
-            "INSERT INTO events (token, site, job_id, name, at, state, reason, previous)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (row.token, row.site, job_id, row.name, now.isoformat(), status.state, status.reason, previous),
-        )
+            if job_id is not None:
+                self._db.execute("UPDATE jobs SET job_id = ? WHERE token = ?", (job_id, row.token))
+            change(self._db, [(known, status, "")], now=now)
+        return replace(known, status=status, changed_at=changed_at)
 
     def get(self, token: str) -> Row:
         """A job by its token.
@@ -230,15 +204,6 @@ class Store:
         if active:
             query += f" AND state NOT IN ({', '.join('?' * len(OVER))})"
         return self._rows(f"{query} ORDER BY created_at, rowid", site, site, *(sorted(OVER) if active else ()))
-
-    def numbered(self, site: str, ids: Iterable[str]) -> list[Row]:
-        """The jobs with these ids that are not over."""
-        rows = self._rows(
-            f"{_JOBS} WHERE site = ? AND job_id IN (SELECT value FROM json_each(?)) ORDER BY created_at, jobs.rowid",  # noqa: S608 - our own words
-            site,
-            json.dumps(list(ids)),
-        )
-        return [row for row in rows if not row.status.over]
 
     def unsettled(self, site: str) -> list[Row]:
         """Submissions that have no id and do not wait here: nobody has told yet what became of them."""

@@ -93,7 +93,7 @@ def _exits(sentinels: Mapping[str, Sentinel], arrays: Iterable[Subject]) -> dict
         known = [record for record in records if record is not None]
         if known and len(known) == len(records):
             worst = max(known, key=lambda record: record.code)
-            found[token] = replace(worst, id=one.id, at=max(record.at for record in known))
+            found[token] = worst._replace(id=one.id, at=max(record.at for record in known))
     return found
 
 
@@ -149,8 +149,8 @@ def _fold(base: str, records: list[JobRecord], *, missing: int, partial: bool) -
         told = ": ".join(filter(None, (text, why)))
         ends = None if alive else _end(base, records, f"{counts}, {missing} cancelled before they began")
         if ends is not None and badness(ends.state) < badness("CANCELLED"):
-            ends = replace(ends, state="CANCELLED")
-        return replace(_common(base, whole, records), state=state, reason=told, at_least=ends)
+            ends = ends._replace(state="CANCELLED")
+        return _common(base, whole, records)._replace(state=state, reason=told, at_least=ends)
     if missing:
         return None
     return _end(base, records, counts if len({record.state for record in records}) > 1 else "")
@@ -159,14 +159,13 @@ def _fold(base: str, records: list[JobRecord], *, missing: int, partial: bool) -
 def _end(base: str, records: list[JobRecord], reason: str) -> JobRecord:
     """The worst of some ends, for this reason if there is one."""
     worst = max(records, key=lambda record: badness(record.state))
-    return replace(_common(base, worst, records), state=worst.state, reason=reason or worst.reason)
+    return _common(base, worst, records)._replace(state=worst.state, reason=reason or worst.reason)
 
 
 def _common(base: str, main: JobRecord, records: list[JobRecord]) -> JobRecord:
     elapsed = [record.elapsed_seconds for record in records if record.elapsed_seconds is not None]
     starts = [record.start for record in records if record.start]
-    return replace(
-        main,
+    return main._replace(
         id=base,
         nodes=",".join(dict.fromkeys(record.nodes for record in records if record.nodes)),
         start=min(starts, default=""),
