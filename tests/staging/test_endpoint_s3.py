@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ from aifa_hpc.errors import TransferError
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
 from aifa_hpc.staging.endpoints.s3 import SMALLEST_PART, S3Endpoint, parts_at
 from aifa_hpc.staging.endpoints.s3_checks import JOBS
-from aifa_hpc.staging.endpoints.s3_store import Room, Store
+from aifa_hpc.staging.endpoints.s3_store import Store
 from aifa_hpc.staging.endpoints.ssh import SSHEndpoint
 from aifa_hpc.staging.engine import copy
 from aifa_hpc.staging.ledger import Ledger, Unfinished
@@ -211,11 +209,11 @@ def test_new_keys_are_taken_up_while_it_runs(server: str, monkeypatch: pytest.Mo
     class Ending(Store):
         """Refuses the first keys from the second request on."""
 
-        def request(self, fs: Any, method: str, words: dict[str, Any]) -> Any:
+        def request(self, client: Any, method: str, words: dict[str, Any]) -> Any:
             asked.append(self._keys[0])
             if self._keys[0] == "first" and len(asked) > 1:
                 raise PermissionError from ClientError({"Error": {"Code": "InvalidAccessKeyId"}}, method)
-            return super().request(fs, method, words)
+            return super().request(client, method, words)
 
     store = Ending(server, connections=2)
     store.call("create_bucket", Bucket="keys-that-end")
@@ -242,23 +240,3 @@ def test_a_store_that_checks_nothing_is_known_for_it(place: Bucket) -> None:
     assert store.check is None
     store.prepare("first", JOBS)
     assert ("", set()) == (store.check, place.names())
-
-
-def test_large_parts_go_by_fewer_at_a_time() -> None:
-    """What is under way stays within its room, and a part that is larger than that goes alone."""
-    room, lock = Room(100), threading.Lock()
-    under_way, seen = 0, []
-
-    def send(size: int) -> None:
-        nonlocal under_way
-        with room.of(size):
-            with lock:
-                under_way += size
-                seen.append(under_way)
-            with lock:
-                under_way -= size
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(send, [60, 40, 30, 250, 100, 1] * 20))
-    assert (120, 250) == (len(seen), max(seen))
-    assert {size for size in seen if size > 100} == {250}

@@ -293,10 +293,6 @@ class S3Endpoint(Endpoint):
         """A request about one object."""
         return self._store.call(method, Bucket=self._bucket, Key=self.key(path), **words)
 
-    def pull(self, body: Any, count: int) -> bytes:
-        """The next bytes of an answer."""
-        return self._store.pull(body, count)
-
     def _head(self, path: str) -> Found | None:
         key = self.key(path) if path else self._root
         try:

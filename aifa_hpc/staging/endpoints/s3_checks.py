@@ -101,11 +101,10 @@ def probe(call: Call, once: Call) -> Check:
     return next((check for check, words in wrong.items() if _refuses(call, once, words, check == "sha256")), "")
 
 
-def digests(found: PartSum, body: bytes, *, sha256: bool) -> dict[str, str]:
+def digests(found: PartSum, body: bytes | memoryview, *, sha256: bool) -> dict[str, str]:
     """What goes with a part or an object of that content.
 
-    The MD5 also goes with a SHA-256: over TLS, botocore then leaves the body out of the request's signature, for which
-    it would be hashed once more.
+    The MD5 also goes with a SHA-256: it is what the ETag is compared with.
     """
     words = {"ContentMD5": _text(found.md5)}
     if sha256:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,6 +10,7 @@ from aifa_hpc.errors import TransferError
 from aifa_hpc.staging.endpoints.base import Done, Feed, Lane, Pending, Reading
 from aifa_hpc.staging.endpoints.s3_checks import digests
 from aifa_hpc.staging.endpoints.s3_store import etag, explained
+from aifa_hpc.staging.endpoints.s3_wire import Body
 from aifa_hpc.staging.failures import DamagedError
 from aifa_hpc.staging.files import CHUNK
 from aifa_hpc.staging.model import Found, Part, Partial, PartSum, Target
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from aifa_hpc.staging.endpoints.s3_checks import Check
-    from aifa_hpc.staging.endpoints.s3_store import Room
+    from aifa_hpc.staging.endpoints.s3_wire import Room
 
 
 _PROOFS: dict[Check | None, str] = {
@@ -43,9 +45,6 @@ class Objects(Protocol):
     def call(self, method: str, path: str, **words: Any) -> Any:
         """A request about one object."""
 
-    def pull(self, body: Any, count: int) -> bytes:
-        """The next bytes of an answer."""
-
     def stat(self, paths: Sequence[str]) -> list[Found | None]:
         """What is at each path."""
 
@@ -68,13 +67,14 @@ class S3Reading(Reading):
             span = f"bytes={part.offset}-{part.offset + part.length - 1}"
             answer = self._endpoint.call("get_object", self._path, Range=span)
         left = part.length
-        while left:
-            with explained("read", self._path, place):
-                data = self._endpoint.pull(answer["Body"], min(CHUNK, left))
-            if not data:
-                break
-            left -= len(data)
-            yield memoryview(data)
+        with contextlib.closing(answer["Body"]) as body:
+            while left:
+                with explained("read", self._path, place):
+                    data = body.read(min(CHUNK, left))
+                if not data:
+                    break
+                left -= len(data)
+                yield memoryview(data)
         self.pin = answer["ETag"].strip('"')
 
 
@@ -88,8 +88,8 @@ class S3Lane(Lane):
         return S3Reading(self._endpoint, path, part)
 
     def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
-        with self._endpoint.room.of(feed.length):
-            body = _gather(feed, sha256=self._endpoint.declared(partial))
+        with self._endpoint.room.of(feed.length) as room:
+            body = _gather(feed, room, sha256=self._endpoint.declared(partial))
             with explained("write", partial.path, self._place):
                 answer = self._endpoint.call(
                     "upload_part", partial.path, UploadId=partial.token, PartNumber=part.index + 1, **body
@@ -98,8 +98,8 @@ class S3Lane(Lane):
         return Done()
 
     def store(self, target: Target, feed: Feed) -> Pending:
-        with self._endpoint.room.of(feed.length):
-            body = _gather(feed, sha256=self._endpoint.check == "sha256")
+        with self._endpoint.room.of(feed.length) as room:
+            body = _gather(feed, room, sha256=self._endpoint.check == "sha256")
             with explained("write", target.path, self._place):
                 answer = self._endpoint.call("put_object", target.path, **body)
         self._require(target.path, answer["ETag"], feed.sum.md5.hex())
@@ -172,12 +172,10 @@ def _proven(found: Found, wanted: str, proof: str) -> Found:
     return replace(found, proof=proof) if found.pin == wanted else found
 
 
-def _gather(feed: Feed, *, sha256: bool) -> dict[str, Any]:
-    """A request's body, which must be in memory to be signed and sent again, with its digests."""
-    data = bytearray(feed.length)
+def _gather(feed: Feed, room: memoryview, *, sha256: bool) -> dict[str, Any]:
+    """A request's body, which must be in memory as its digests go before it, and with these."""
     at = 0
     for view in feed:
-        data[at : at + len(view)] = view
+        room[at : at + len(view)] = view
         at += len(view)
-    body = bytes(data)
-    return {"Body": body, **digests(feed.sum, body, sha256=sha256)}
+    return {"Body": Body(room), **digests(feed.sum, room, sha256=sha256)}

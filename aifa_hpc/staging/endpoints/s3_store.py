@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aifa_hpc.errors import TransferError
+from aifa_hpc.staging.endpoints.s3_wire import BLOCKING, Room, blocking_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,33 +38,6 @@ _NEXT = {
 _ENDED = frozenset({"ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403", "Forbidden"})
 """How a store answers to keys that have ended or were replaced."""
 
-_ROOM_BYTES = 160 * 2**20
-
-
-class Room:
-    """Memory for parts on their way to a store, so that large parts go by fewer at a time.
-
-    Args:
-        most: Bytes at a time; a single part that is larger goes alone.
-    """
-
-    def __init__(self, most: int = _ROOM_BYTES) -> None:
-        self._most, self._used = most, 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def of(self, size: int) -> Iterator[None]:
-        """Waits until there is room for so many bytes, and keeps it meanwhile."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._used or self._used + size <= self._most)
-            self._used += size
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._used -= size
-                self._changed.notify_all()
-
 
 class Store:
     """A client of one object store, shared by endpoints and threads.
@@ -76,10 +50,17 @@ class Store:
     """
 
     def __init__(self, endpoint_url: str | None, *, connections: int) -> None:
-        self._url, self._connections = endpoint_url, connections
+        self._url = endpoint_url
+        # Checksum trailers, botocore's default since 1.36, break stores other than Amazon's; MD5 is checked here.
+        self._config: dict[str, Any] = {
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "max_pool_connections": connections,
+            **({"s3": {"addressing_style": "path"}} if endpoint_url else {}),
+        }
         self._lock = threading.Lock()
         self.room = Room()
-        self._fs, self._keys = self._made()
+        self._client, self._keys = self._made()
         self._hasty: Any = None
 
     @property
@@ -88,7 +69,7 @@ class Store:
         from fsspec.asyn import sync  # noqa: PLC0415 - comes with s3fs
 
         with explained("find", "", self._url or "the object store"):
-            client = sync(self._fs.loop, self._fs.set_session)
+            client = sync(self._client.fs.loop, self._client.fs.set_session)
         return urlsplit(str(client.meta.endpoint_url)).hostname or ""
 
     def call(self, method: str, **words: Any) -> Any:
@@ -97,13 +78,13 @@ class Store:
         Raises:
             OSError: The store refused; s3fs's translation, with the store's own answer as its cause.
         """
-        used = self._fs
+        used = self._client
         try:
             return self.request(used, method, words)
         except OSError as error:
             if code_of(error) not in _ENDED or not self._renewed(used):
                 raise
-            return self.request(self._fs, method, words)
+            return self.request(self._client, method, words)
 
     def once(self, method: str, **words: Any) -> Any:
         """One request that is answered at once: botocore tries again for seconds where a digest was wrong.
@@ -113,51 +94,68 @@ class Store:
         """
         with self._lock:
             if self._hasty is None:
-                # The same session, so that a description of S3 of some megabytes is not read once more.
-                self._hasty, _ = self._made(session=self._fs.session, retries={"total_max_attempts": 1})
+                self._hasty = _Client(self._client.fs, self._client.session, self._config, total_max_attempts=1)
         return self.request(self._hasty, method, words)
 
-    def request(self, fs: Any, method: str, words: dict[str, Any]) -> Any:
+    def request(self, client: Any, method: str, words: dict[str, Any]) -> Any:
         """One request by that client."""
-        return fs.call_s3(method, **words)
+        return client.call(method, words)
 
     def _renewed(self, used: Any) -> bool:
         """Whether there are other keys than those that were refused; they are in use then."""
         with self._lock:
-            if self._fs is not used:
+            if self._client is not used:
                 return True  # by another thread
-            fs, keys = self._made()
+            client, keys = self._made()
             if keys == self._keys:
                 return False
             _log.info("the keys for %s have ended, and there are new ones", self._url or "the object store")
-            self._fs, self._keys = fs, keys
+            self._client, self._keys = client, keys
             return True
 
-    def _made(self, *, session: Any = None, **more: Any) -> tuple[Any, tuple[str, ...]]:
+    def _made(self) -> tuple[_Client, tuple[str, ...]]:
         """A client, and the keys that are there for it now."""
         from botocore.session import Session  # noqa: PLC0415 - as below
         from s3fs import S3FileSystem  # noqa: PLC0415 - heavy, and not needed by most
 
-        # Checksum trailers, botocore's default since 1.36, break stores other than Amazon's; MD5 is checked here.
-        config = {
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-            "max_pool_connections": self._connections,
-            **({"s3": {"addressing_style": "path"}} if self._url else {}),
-            **more,
-        }
-        found = Session().get_credentials()
+        session = Session()
+        found = session.get_credentials()
         frozen = found.get_frozen_credentials() if found is not None else ()
         keys = tuple(str(one or "") for one in frozen)
-        fs = S3FileSystem(endpoint_url=self._url, config_kwargs=config, session=session, skip_instance_cache=True)
-        return fs, keys
+        fs = S3FileSystem(endpoint_url=self._url, config_kwargs=self._config, skip_instance_cache=True)
+        return _Client(fs, session, self._config), keys
 
-    def pull(self, body: Any, count: int) -> bytes:
-        """The next bytes of a streamed answer; at its end, none."""
-        from fsspec.asyn import sync  # noqa: PLC0415 - comes with s3fs
 
-        data: bytes = sync(self._fs.loop, body.read, count)
-        return data
+class _Client:
+    """s3fs's client, and botocore's own for bodies, with the same keys.
+
+    Args:
+        fs: The former.
+        session: Of the latter.
+        config: Of both.
+        retries: Of the latter.
+    """
+
+    def __init__(self, fs: Any, session: Any, config: dict[str, Any], **retries: int) -> None:
+        self.fs, self.session = fs, session
+        self._config = config | {"retries": retries}
+        self._lock = threading.Lock()
+        self._blocking: Any = None
+
+    def call(self, method: str, words: dict[str, Any]) -> Any:
+        """One request; what has a body blocks its thread only."""
+        if method not in BLOCKING:
+            return self.fs.call_s3(method, **words)
+        from botocore.exceptions import ClientError  # noqa: PLC0415 - as above
+        from s3fs.errors import translate_boto_error  # noqa: PLC0415
+
+        with self._lock:
+            if self._blocking is None:
+                self._blocking = blocking_client(self.fs, self.session, self._config)
+        try:
+            return getattr(self._blocking, method)(**words)
+        except ClientError as error:
+            raise translate_boto_error(error) from error
 
 
 def etag(sums: Sequence[PartSum], *, multipart: bool = False) -> str:
