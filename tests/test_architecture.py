@@ -186,7 +186,7 @@ def test_every_pure_module_exists() -> None:
 
 def test_the_agent_and_the_manifest_use_the_standard_library_only() -> None:
     """What runs on a login or compute node needs nothing installed."""
-    for name in ("staging/agent.py", "staging/checker.py", "manifest.py"):
+    for name in ("staging/agent.py", "staging/bundles.py", "staging/checker.py", "manifest.py"):
         foreign = {
             top
             for module in imports(PACKAGE / name)

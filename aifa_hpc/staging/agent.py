@@ -1,6 +1,6 @@
 """The far end of a copy: Python 3.6, sent over the channel, that answers framed calls about files.
 
-It is run by ``python3 -c`` with a few words that read this source, and ``staging.files`` before it, from standard input
+It is run by ``python3 -c`` with a few words that read this source, and what it imports before it, from standard input
 (see ``staging.remote``), so nothing is installed and nothing is left behind; it ends when its input does. The local
 endpoint uses the same ``staging.files``: both sides of a copy treat file systems by one code.
 
@@ -15,7 +15,8 @@ is served after the other; only "it is on the disk now" is answered late, by the
     CALL {"op": "folders", "known": {...}}     ->  DATA* END {}                      (path, state, known?; else rows)
     CALL {"op": "write", ...} DATA* END {...}  ->  REPLY {}     once durable; ABORT instead of END takes it back
     CALL {"op": "gather", "files": [...]}      ->  DATA {"files": [...]} END {}      (small files, one after the other)
-    CALL {"op": "bundle", "files": [...]} DATA ->  REPLY {"rows": [...]}  once published: rows or failures
+    CALL {"op": "bundle", "files": [...]} DATA ->  REPLY {"rows": [...]}  once published: rows or failures; "steps" of
+                                                   these, if given, come one after the other
 
 DATA of files, either way, may be PACKED instead: see ``staging.packing``.
 
@@ -31,7 +32,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple  # noqa: F401 - type comments
 
-from aifa_hpc.staging.files import CHUNK, Files, Refused, Sums, datasync, raw, text, write_all
+from aifa_hpc.staging.bundles import DAMAGED, failure, publish, publish_all, put_aside, sums_of
+from aifa_hpc.staging.files import CHUNK, Files, Refused, Sums, datasync, raw, write_all
 from aifa_hpc.staging.packing import BadPackError, Packing, unpack
 
 MAGIC = b"\0aifa-agent 1\n"
@@ -39,8 +41,6 @@ FRAME = struct.Struct(">BIII")
 CALL, DATA, END, ABORT, REPLY, FAIL, PACKED = 1, 2, 3, 4, 5, 6, 7
 ROWS = 1000
 SYNCERS = 4
-
-_DAMAGED = "arrived with another SHA-256 than it was sent with"
 
 
 class Agent:
@@ -135,7 +135,7 @@ class Agent:
 
     def _do_publish(self, call: int, header: Dict[str, Any]) -> None:
         fd = self._files.open_partial(raw(header["partial"]))
-        self._later(call, self._publish, fd, header)
+        self._later(call, publish, self._files, fd, header)
 
     def _do_read(self, call: int, header: Dict[str, Any]) -> None:
         sums = Sums()
@@ -163,7 +163,7 @@ class Agent:
             os.close(fd)
             self._files.drop(partial)
             raise
-        self._later(call, self._publish, fd, header, True)
+        self._later(call, publish, self._files, fd, header, True)
 
     def _do_gather(self, call: int, header: Dict[str, Any]) -> None:
         """Small files in one answer: for each how long it is, its digest and its pin, or why it cannot be read."""
@@ -191,38 +191,9 @@ class Agent:
         view = self._plain(kind, self._body(length))
         made, at = [], 0  # type: List[Any], int
         for file in header["files"]:
-            made.append((self._aside(file, view[at : at + file["size"]]), file))
+            made.append((put_aside(self._files, file, view[at : at + file["size"]]), file))
             at += file["size"]
-        self._later(call, self._publish_all, made)
-
-    def _aside(self, file: Dict[str, Any], view: memoryview) -> Any:
-        """The descriptor of a new partial file that holds that, or why there is none."""
-        if sums_of(view) != file["blocks"]:
-            return failure(Refused("damaged", _DAMAGED))
-        partial = raw(file["partial"])
-        try:
-            fd = self._files.create(partial)
-            try:
-                write_all(fd, view, 0)
-            except BaseException:
-                os.close(fd)
-                self._files.drop(partial)
-                raise
-        except (OSError, Refused) as error:
-            return failure(error)
-        return fd
-
-    def _publish_all(self, made: List[Any]) -> Dict[str, Any]:
-        rows = []
-        for fd, file in made:
-            if isinstance(fd, dict):
-                rows.append(fd)
-                continue
-            try:
-                rows.append(self._publish(fd, file, True)["row"])
-            except (OSError, Refused) as error:
-                rows.append(failure(error))
-        return {"rows": rows}
+        self._later(call, publish_all, self._files, made, header.get("steps"))
 
     def _take(self, call: int, fd: int, offset: int) -> None:
         """Writes the frames of a call to a file and compares digests at their end."""
@@ -238,7 +209,7 @@ class Agent:
                 raise Refused("aborted", "taken back by the sender")
             if kind == END:
                 if header["blocks"] != sums.finish()[0]:
-                    raise Refused("damaged", _DAMAGED)
+                    raise Refused("damaged", DAMAGED)
                 return
             view = self._plain(kind, self._body(length))
             write_all(fd, view, offset)
@@ -253,16 +224,6 @@ class Agent:
             return memoryview(unpack(view, CHUNK))
         except BadPackError as error:
             raise Refused("damaged", "arrived in another form than it was sent") from error
-
-    def _publish(self, fd: int, header: Dict[str, Any], whole: bool = False) -> Dict[str, Any]:
-        partial, target = raw(header["partial"]), raw(header["path"])
-        try:
-            found = self._files.publish(fd, partial, target, header["size"], header["mtime_ns"], header["executable"])
-        except BaseException:
-            if whole:  # nobody will go on with it
-                self._files.drop(partial)
-            raise
-        return {"row": found}
 
     def _durable(self, call: int, fd: int, partial: str) -> None:
         """Answers when the part is on the disk; parts of a file that wait meanwhile share the next sync."""
@@ -356,22 +317,6 @@ class Agent:
                 return None
             done += count
         return view
-
-
-def sums_of(view: memoryview) -> List[str]:
-    """Digests of the blocks of a small file."""
-    sums = Sums()
-    sums.update(view)
-    return sums.finish()[0]
-
-
-def failure(error: Exception) -> Dict[str, Any]:
-    """Why a call failed, as the other side is told."""
-    if isinstance(error, OSError):
-        name = error.filename if isinstance(error.filename, bytes) else b""
-        return {"kind": "os", "errno": error.errno or 0, "what": error.strerror or str(error), "path": text(name)}
-    assert isinstance(error, Refused)
-    return {"kind": error.kind, "errno": 0, "what": error.what, "path": text(error.path)}
 
 
 def widen(fd: int) -> None:

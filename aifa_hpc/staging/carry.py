@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import secrets
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import TransferError
 from aifa_hpc.manifest import DataSet, Entry, Manifest, make_entry, weakest, write_manifest
 from aifa_hpc.staging import geometry, resume
+from aifa_hpc.staging.attempts import Attempts
 from aifa_hpc.staging.compare import hashed
 from aifa_hpc.staging.crew import Crew, FileWork, Job, Stopped
 from aifa_hpc.staging.datasets import merge
 from aifa_hpc.staging.donors import Donors
 from aifa_hpc.staging.left import Leaving, Left, write_left
-from aifa_hpc.staging.model import Found, Partial, Target, fingerprint, new_token, partial_path
+from aifa_hpc.staging.model import Found, Partial, partial_path
 from aifa_hpc.staging.plan import Action, Plan, Verdict, is_as_made
 from aifa_hpc.staging.planning import published
 from aifa_hpc.staging.progress import Counting, Progress
-from aifa_hpc.staging.store import store_bytes
+from aifa_hpc.staging.store import small_of, store_bytes
+from aifa_hpc.staging.together import fits, send_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -85,8 +85,7 @@ class Copying:
         self._donors = Donors(old, reuse)
         self._limit = limit
         self._looked, self._leaving = looked, Leaving(looked)
-        self._prints: set[str] = set()
-        self._tokens: set[str] = set()
+        self._attempts = Attempts(route.source, route.destination)
         self._levels: set[str] = set()
         self.counts = Counting(progress, done)
         self._progress = self.counts
@@ -104,15 +103,44 @@ class Copying:
             return self._looked.left.tree
         self._keep_same()
         self._skip(plan.of(Verdict.SKIP))
-        for sending in self._in_order(plan.of(Verdict.SEND)):
-            self._send(sending, lanes)
-            self._destination.settle(sorted(_folders(action.path for action in sending)))
+        self._send_all(plan.of(Verdict.SEND), lanes)
         for doomed in plan.deletes:
             self._destination.remove([doomed.path])
             self._progress.removed(doomed.path)
         manifest, pin = self._publish_manifest([doomed.path for doomed in plan.deletes], now)
         self._note_left(plan, manifest, pin)
         return manifest.tree
+
+    def _send_all(self, actions: Sequence[Action], lanes: int | None) -> None:
+        steps = list(self._in_order(actions))
+        while steps:
+            if fits([action.file.size for step in steps for action in step], self._destination):
+                steps = self._send_together(steps)
+                if not steps:
+                    return
+            sending, *steps = steps
+            self._send(sending, lanes)
+            self._destination.settle(sorted(_folders(action.path for action in sending)))
+
+    def _send_together(self, steps: Sequence[Sequence[Action]]) -> list[Sequence[Action]]:
+        """Sends files in one call; what remains is to be sent in the usual way."""
+        stranded = self._attempts.stranded([action for step in steps for action in step])
+        works = [[self._whole(action) for action in step] for step in steps]
+        send_together(
+            works,
+            source=self._source,
+            destination=self._destination,
+            progress=self._progress,
+            limit=self._limit,
+            arrived=self._arrived,
+        )
+        left = [
+            [action for action, work in zip(*pair, strict=True) if work.missing]
+            for pair in zip(steps, works, strict=True)
+        ]
+        if not any(left):
+            self._attempts.discard(stranded)
+        return list(filter(None, left))
 
     def _in_order(self, actions: Sequence[Action]) -> Iterator[Sequence[Action]]:
         """All at once, but what the source wants published last: that comes one by one."""
@@ -161,7 +189,7 @@ class Copying:
             self._progress.skipped(action.file.size)
 
     def _send(self, actions: Sequence[Action], lanes: int | None) -> None:
-        stranded = self._stranded(actions)
+        stranded = self._attempts.stranded(actions)
         jobs = sum(len(geometry.cut(action.file.size, self._part_size(action.file.size))) for action in actions)
         worth = max(self._source.lane_worth, self._destination.lane_worth)
         weight = sum(action.file.size + _FILE_WEIGHT for action in actions)
@@ -185,47 +213,22 @@ class Copying:
             crew.abort()
             raise
         crew.finish()
-        self._destination.discard(
-            [
-                partial
-                for found in stranded.values()
-                for partial in found
-                if partial.token.partition("-")[0] in self._prints and partial.token not in self._tokens
-            ]
-        )
+        self._attempts.discard(stranded)
 
     def _lanes(self) -> int:
         """As many as the narrower side is worth; disks of one machine gain little by more than a few."""
         both = min(self._source.lanes, self._destination.lanes)
         return min(both, _LOCAL_LANES) if self._source.local and self._destination.local else both
 
-    def _stranded(self, actions: Iterable[Action]) -> dict[str, list[Partial]]:
-        """Partial files in the folders that are written to, by the names they share with their target."""
-        folders = sorted({action.path.rpartition("/")[0] for action in actions})
-        found = defaultdict(list)
-        for partial in self._destination.partials(folders):
-            found[partial_path(partial.path, "")].append(partial)
-        return dict(found)
-
     def _give(self, crew: Crew, action: Action, candidates: Sequence[Partial]) -> None:
-        file = action.file
-        print_ = fingerprint(self._source.identity, file)
-        self._prints.add(print_)
-        target = Target(
-            path=action.path,
-            size=file.size,
-            mtime_ns=file.mtime_ns,
-            executable=file.executable,
-            token=new_token(print_, secrets.token_hex(4)),
-        )
+        file, target = action.file, self._attempts.target(action)
         part = self._part_size(file.size)
         parts = geometry.cut(file.size, part)
-        blocks = self._blocks(action, several=len(parts) > 1)
-        wanted = geometry.group(blocks, part) if blocks else ()
         if len(parts) == 1:
-            work = FileWork(file=file, target=target, partial=None, sums=[None], missing=1, wanted=wanted)
-            crew.give(Job(work=work, part=parts[0]))
+            crew.give(Job(work=self._whole(action), part=parts[0]))
             return
+        blocks = self._blocks(action, several=True)
+        wanted = geometry.group(blocks, part) if blocks else ()
         begun = resume.begin(
             file,
             action.path,
@@ -237,7 +240,7 @@ class Copying:
             candidates=candidates,
             blocks=blocks,
         )
-        self._tokens.add(begun.partial.token)
+        self._attempts.keep(begun.partial)
         for number in begun.sums:
             self._progress.resumed(parts[number].length)
         if blocks and self._destination.lends:
@@ -257,6 +260,14 @@ class Copying:
         for found in parts:
             if found.index not in begun.sums:
                 crew.give(Job(work=work, part=found))
+
+    def _whole(self, action: Action) -> FileWork:
+        """A file that goes in one piece."""
+        blocks = self._blocks(action, several=False)
+        wanted = geometry.group(blocks, self._part_size(action.file.size)) if blocks else ()
+        return FileWork(
+            file=action.file, target=self._attempts.target(action), partial=None, sums=[None], missing=1, wanted=wanted
+        )
 
     def _blocks(self, action: Action, *, several: bool) -> Blocks | None:
         """What the source file holds or must hold, if it is known or finding it out may save sending.
@@ -323,6 +334,8 @@ class Copying:
         )
         there = self._old
         manifest = merge(there, self._entries.values(), data_set, gone=gone)
+        if manifest is not there and (replaced := self._replaced(manifest)) is not None:
+            return manifest, replaced.pin
         if manifest is not there:
             # The copy may have taken hours, in which somebody else has published another data set in this folder.
             there = published(self._destination, self._route.manifest)
@@ -344,6 +357,15 @@ class Copying:
                 manifest=pin, tree=manifest.tree, level=self.level, leftover=mine != plan.files, folders=folders
             )
             self._ledger.left.keep(self._route.place, write_left(left), self._source.identity)
+
+    def _replaced(self, manifest: Manifest) -> Found | None:
+        """Publishes it where the one that was read is still there, if the destination can tell that in one call."""
+        pin, known = self._destination.manifests.get(self._route.manifest, ("", None))
+        if known is not self._old or not self._destination.pins_tell:
+            return None
+        data = "".join(write_manifest(manifest)).encode("ascii")
+        self._ledger.manifests.keep(self._route.place, data)
+        return self._destination.replace(small_of(self._route.manifest, data), pin)
 
     def _weigh(self, gone: Sequence[str]) -> None:
         """Finds what the data set is proven by: what was published now, and what of it was there before."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aifa_hpc.transport.base import Channel, Transport
 
-_MODULES = ("files", "packing", "agent")
+_MODULES = ("files", "packing", "bundles", "agent")
 
 _BOOT = (
     "import sys,json,types;f=open(0,'rb',0,closefd=False)\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aifa_hpc.manifest import BlockHasher
 from aifa_hpc.staging.endpoints.base import Endpoint, Feed
 from aifa_hpc.staging.model import PartSum, Target
+from aifa_hpc.staging.together import Small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,14 @@ def store_bytes(endpoint: Endpoint, path: str, data: bytes) -> Found | None:
     Raises:
         TransferError: It could not be written.
     """
-    target = Target(path=path, size=len(data), mtime_ns=None, executable=False, token=f"0-{secrets.token_hex(8)}")
     with endpoint.lane() as lane:
-        return lane.store(target, BytesFeed(data, md5=endpoint.checks_md5)).wait()
+        return lane.store(_target(path, data), BytesFeed(data, md5=endpoint.checks_md5)).wait()
+
+
+def small_of(path: str, data: bytes) -> Small:
+    """A file with that content."""
+    return Small(target=_target(path, data), data=data, sum=BytesFeed(data, md5=False).sum)
+
+
+def _target(path: str, data: bytes) -> Target:
+    return Target(path=path, size=len(data), mtime_ns=None, executable=False, token=f"0-{secrets.token_hex(8)}")

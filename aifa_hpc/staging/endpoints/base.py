@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from aifa_hpc.manifest import Manifest
     from aifa_hpc.staging.model import Found, Kind, Loan, Partial, PartSum, Target
+    from aifa_hpc.staging.together import Small
 
 
 class Reading(ABC):
@@ -135,6 +136,8 @@ class Endpoint(ABC):
         lends: :meth:`borrow` can do it.
         pins_tell: A file that was replaced has another pin, however soon that was.
         writable: It can be a destination.
+        at_once: Bytes of small files that :meth:`store_at_once` takes in one call; 0 where it is none.
+        at_most: Of a source: bytes of all its files, where that is known before they are listed.
         last: Of a source: files that are published after all others, in this order.
         proof: What files that are there already are proven by: one of :data:`aifa_hpc.manifest.LEVELS`.
     """
@@ -148,6 +151,8 @@ class Endpoint(ABC):
     lanes: int = 4
     first: int = 4
     lane_worth: ClassVar[int] = 1
+    at_once: ClassVar[int] = 0
+    at_most: int | None = None
     last: tuple[str, ...] = ()
     proof: str = "verified"
     identity: str
@@ -279,6 +284,28 @@ class Endpoint(ABC):
         """
         del partial
         return [False] * len(loans)
+
+    def store_at_once(self, files: Sequence[Small], steps: Sequence[int]) -> list[Found | None]:
+        """Publishes small files in one call; only where :attr:`at_once` says that it can.
+
+        Args:
+            files: At most :attr:`at_once` bytes.
+            steps: How many of them belong to each step: one begins when all before it would survive a crash.
+
+        Returns:
+            For each, what was published and would survive a crash; ``None`` for what was not, of whatever reason.
+        """
+        # Not abstract: few places keep an order. Asked all the same, it is the engine's mistake.
+        raise NotImplementedError(f"{self} takes {len(files)} files in {len(steps)} steps one by one")
+
+    def replace(self, file: Small, pin: str) -> Found | None:
+        """Publishes a small file in place of the one with that pin (``""``: of none), durable, where that is one call.
+
+        Returns:
+            What was published; ``None``, and nothing is done, where another file is there, or that cannot be told.
+        """
+        del file, pin
+        return None
 
     @abstractmethod
     def remove(self, paths: Sequence[str]) -> None:

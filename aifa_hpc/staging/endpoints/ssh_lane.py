@@ -64,7 +64,7 @@ class SSHLane(Lane):
     def store(self, target: Target, feed: Feed) -> Pending:
         """A small file with others, if more come before it is waited for."""
         if feed.length > SMALL:
-            return self._pour(self._remote.ask("store", **_words(target, target.token)), target.path, feed)
+            return self._pour(self._remote.ask("store", **words_of(target, target.token)), target.path, feed)
         if self._going.full(feed.length):
             self._going.send()
         if self._going.sent:
@@ -73,7 +73,7 @@ class SSHLane(Lane):
 
     def publish(self, partial: Partial, target: Target) -> Found:
         """Gives a file its name."""
-        call = self._remote.ask("publish", **_words(target, partial.token))
+        call = self._remote.ask("publish", **words_of(target, partial.token))
         return found_of(self._remote.answer(call, path=target.path, doing="publish")["row"])
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class SSHLane(Lane):
         return _Answer(self._remote, call, path)
 
 
-def _words(target: Target, token: str) -> dict[str, Any]:
+def words_of(target: Target, token: str) -> dict[str, Any]:
     """What the agent must know to publish a file."""
     return {
         "partial": partial_path(safe_path(target.path), token),
@@ -167,7 +167,7 @@ class _Going(_Bundle):
             raise
         blocks = [block.hex() for block in feed.sum.blocks]
         self.length = len(self._body)
-        self.files.append({**_words(target, target.token), "blocks": blocks})
+        self.files.append({**words_of(target, target.token), "blocks": blocks})
         return _Stored(self, len(self.files) - 1, target.path)
 
     def ask(self) -> int:
