@@ -72,3 +72,14 @@ def learnt(rounds: Sequence[Sequence[JobRecord | None]], *, at_once: bool) -> tu
 def test_many_jobs_learn_together_what_each_learns_alone(rounds: list[list[JobRecord | None]]) -> None:
     """Jobs that change alike are written in one statement, and none gets what is another's."""
     assert learnt(rounds, at_once=False) == learnt(rounds, at_once=True)
+
+
+def test_what_the_queue_said_is_known_at_the_next_question(tmp_path: Path) -> None:
+    """Of a job that waits as it did nothing is read again; of one that is an array everything is."""
+    with closing(Store(tmp_path / "jobs.sqlite3")) as store:
+        for one, tasks in (("0", ""), ("1", ""), ("2", "0-1")):
+            store.intend(token=f"t{one}", site="lumi", name="n", folder=f"/f/t{one}", now=NOW, tasks=tasks)
+            store.update(f"t{one}", Status(state="PENDING"), now=NOW, job_id=one)
+        with store.together():
+            learn(store, "lumi", ["0", "1", "2"], answer_of([QUEUED[0], QUEUED[1], QUEUED[0]]), NOW)
+        assert [QUEUED[0].gist, QUEUED[1].gist, ""] == [one.seen for one in Asking(store, "lumi").subjects()]
