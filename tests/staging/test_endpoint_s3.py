@@ -240,3 +240,20 @@ def test_a_store_that_checks_nothing_is_known_for_it(place: Bucket) -> None:
     assert store.check is None
     store.prepare("first", JOBS)
     assert ("", set()) == (store.check, place.names())
+
+
+def test_an_object_is_of_the_upload_whose_mark_it_has(place: Bucket) -> None:
+    """Another one of the same size under that name is not, nor one that was written since it was looked at."""
+    store = place.endpoint("x")
+    upload = store.begin("ours", 5, f"{'f' * 16}-12345678")
+    sent = store.call("upload_part", "ours", UploadId=upload.token, PartNumber=1, Body=b"hello")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": sent["ETag"]}]}
+    store.call("complete_multipart_upload", "ours", UploadId=upload.token, MultipartUpload=parts)
+    [found] = store.stat(["ours"])
+    assert found is not None
+    later = place.endpoint("x")
+    assert (True, False) == (store.made(found, upload), later.made(found, upload))
+    place.put("x/ours", b"other")
+    [other] = store.stat(["ours"])
+    assert other is not None
+    assert (False, False) == (store.made(found, upload), store.made(other, upload))

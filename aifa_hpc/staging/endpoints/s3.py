@@ -81,6 +81,7 @@ class S3Endpoint(Endpoint):
         self._max_parts = max_parts
         self._checks, self._where = checks, f"{endpoint_url or ''}/{bucket}"
         self._declared: set[str] = set()
+        self._marks: dict[str, str] = {}
         self.lanes = lanes
         self.identity = f"s3://{endpoint_url or ''}/{bucket}/{self._root}".rstrip("/")
 
@@ -215,6 +216,7 @@ class S3Endpoint(Endpoint):
         words = DECLARED if self.check == "sha256" else {}
         with explained("begin an upload of", path, str(self)):
             made = self.call("create_multipart_upload", path, Metadata={"aifa-token": token}, **words)
+        self._marks[made["UploadId"]] = token
         if words:
             self._declared.add(made["UploadId"])
         return Partial(path=path, token=made["UploadId"])
@@ -264,6 +266,13 @@ class S3Endpoint(Endpoint):
     def declared(self, partial: Partial) -> bool:
         """Whether parts of an upload have to have a SHA-256, as it was begun with them."""
         return partial.token in self._declared
+
+    def made(self, found: Found, partial: Partial) -> bool:
+        """Whether an object is the one of an upload that was begun here, by the mark that this has."""
+        with explained("look at", found.path, str(self)):
+            head = self.call("head_object", found.path)
+        mark = self._marks.get(partial.token)
+        return head["ETag"].strip('"') == found.pin and mark in head.get("Metadata", {}).values()
 
     def settle(self, folders: Sequence[str]) -> None:
         """Nothing to do: what the store acknowledged is stored."""
