@@ -24,20 +24,22 @@ from aifa_hpc.staging.endpoints.base import Endpoint, Lane, Reading
 from aifa_hpc.staging.endpoints.source import Source, SourceLane
 from aifa_hpc.staging.files import CHUNK, Sums
 from aifa_hpc.staging.model import Found, Part
-from aifa_hpc.staging.planning import published
+from aifa_hpc.staging.planning import note_published
+from aifa_hpc.staging.together import FILES, fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from aifa_hpc.lakehouse.iceberg import Pinned
-    from aifa_hpc.manifest import Entry
+    from aifa_hpc.manifest import Entry, Manifest
     from aifa_hpc.staging.model import Kind
 
 _PIECE = 8 * CHUNK
 """Bytes of one request to an object store."""
 
 _LANES = 8
-_HINT = f"metadata/{HINT}"
+_MARKS = (MANIFEST, f"metadata/{HINT}")
+"""What says which files of the table, and which version of its metadata, are at a destination."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +90,12 @@ class TableSource(Source):
     def says_folder(self) -> bool:
         """A table is several files."""
         return True
+
+    @property
+    def at_most(self) -> int | None:  # type: ignore[override] # told, and not set
+        """Bytes of all its files, if they are few."""
+        sizes = [item.found.size for item in self._items.values()]
+        return sum(sizes) if len(sizes) <= FILES else None
 
     def kind(self) -> Kind:
         """A table is several files."""
@@ -171,14 +179,14 @@ def open_source(
         InputError: The snapshot cannot be moved.
         SiteError: The table cannot be read.
     """
+    there.foresee(glance=_MARKS)  # answered while the table's metadata are read
     identity = _identity(pinned)
-    had = _published(there, identity)
-    have = {path: entry.size for path, entry in had.items()} if new_only else {}
-    if not any(path.startswith(f"metadata/snap-{pinned.snapshot_id}-") for path in had):
-        there.expect(1)  # something will be sent: a way for it may begin, while that is made
-    folder = tempfile.TemporaryDirectory(prefix="aifa-table-")
     document = pinned.metadata()
     snapshot = find_snapshot(document, pinned.snapshot_id)
+    (manifest, data), (hint, number) = there.glance(_MARKS)
+    had = _of(note_published(there, MANIFEST, manifest, data), identity)
+    have = {path: entry.size for path, entry in had.items()} if new_only else {}
+    folder = tempfile.TemporaryDirectory(prefix="aifa-table-")
 
     def put(path: str, data: bytes) -> None:
         made = Path(folder.name) / path
@@ -186,7 +194,7 @@ def open_source(
         made.write_bytes(data)
 
     def choose(data: bytes) -> int:
-        version = _version(there)
+        version = int(number) if hint is not None and number is not None and number.strip().isdigit() else 0
         if version and not _same(data, f"metadata/v{version}.metadata.json", had, there):
             return version + 1  # a reader may be at the one that is there: it stays
         return max(version, 1)
@@ -205,6 +213,7 @@ def open_source(
     }
     for path in moved.made:
         items[path] = made_item(path, Path(folder.name) / path, time_ns)
+    _foresee(there, items)
     return TableSource(
         text=text,
         identity=identity,
@@ -213,6 +222,14 @@ def open_source(
         open_location=_opener(pinned),
         folder=folder,
     )
+
+
+def _foresee(there: Endpoint, items: Mapping[str, Item]) -> None:
+    """What a copy of few files begins with costs one way there and back; of many, a way for them begins."""
+    if fits([item.found.size for item in items.values()], there):
+        there.foresee(kind=True, stat=list(items), partials=sorted({path.rpartition("/")[0] for path in items}))
+    else:
+        there.expect(1)
 
 
 def open_verbatim(pinned: Pinned, *, text: str) -> TableSource:
@@ -275,17 +292,10 @@ def _opener(pinned: Pinned) -> Callable[[str], Any]:
     return open_location
 
 
-def _published(there: Endpoint, identity: str) -> dict[str, Entry]:
-    """What earlier copies of the table published there, by path."""
-    manifest = published(there, MANIFEST)
+def _of(manifest: Manifest | None, identity: str) -> dict[str, Entry]:
+    """What earlier copies of the table published, by path."""
     entries = manifest.entries if manifest is not None else ()
     return {entry.path: entry for entry in entries if manifest and manifest.sets[entry.set].place == identity}
-
-
-def _version(there: Endpoint) -> int:
-    """The number of the table's metadata at the destination; 0 where there is none."""
-    data = there.read_bytes(_HINT)
-    return int(data) if data is not None and data.strip().isdigit() else 0
 
 
 def _same(data: bytes, path: str, had: Mapping[str, Entry], there: Endpoint) -> bool:

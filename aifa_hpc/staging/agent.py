@@ -10,6 +10,7 @@ is served after the other; only "it is on the disk now" is answered late, by the
 ::
 
     CALL {"op": "stat", "paths": [...]}        ->  REPLY {"rows": [...]}             or FAIL {"errno": ..., ...}
+    CALL {"op": "glance", "paths": [...]}      ->  REPLY {"rows": [...]}             (row, and content if it is small)
     CALL {"op": "read", ...}                   ->  DATA* END {"blocks": [...], "pin": ...}
     CALL {"op": "scan"}                        ->  DATA* END {}                      (bodies are JSON lists of rows)
     CALL {"op": "folders", "known": {...}}     ->  DATA* END {}                      (path, state, known?; else rows)
@@ -23,12 +24,14 @@ DATA of files, either way, may be PACKED instead: see ``staging.packing``.
 A partial file is never created by a write, only by ``begin``: who was fenced off by a rename finds nothing to write to.
 """
 
+import base64
 import itertools
 import json
 import os
 import struct
 import sys
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple  # noqa: F401 - type comments
 
@@ -90,6 +93,18 @@ class Agent:
 
     def _do_stat(self, call: int, header: Dict[str, Any]) -> None:
         self._send(REPLY, call, {"rows": list(self._files.stat(raw(path) for path in header["paths"]))})
+
+    def _do_glance(self, call: int, header: Dict[str, Any]) -> None:
+        """What is at each path, and what small files hold: packed, in the answer itself."""
+        rows = []  # type: List[Any]
+        for found in self._files.stat(raw(path) for path in header["paths"]):
+            data = None
+            if found is not None and 0 <= found[1] <= header["most"]:
+                view = memoryview(bytearray(found[1]))
+                if self._files.fill(raw(found[0]), view) == (found[1], found[3]):
+                    data = base64.b64encode(zlib.compress(view, 1)).decode("ascii")
+            rows.append([found, data])
+        self._send(REPLY, call, {"rows": rows})
 
     def _do_find(self, call: int, header: Dict[str, Any]) -> None:
         wanted = [(raw(folder), raw(prefix)) for folder, prefix in header["items"]]

@@ -146,6 +146,16 @@ def published(place: Endpoint, name: str) -> Manifest | None:
     return manifest
 
 
+def note_published(place: Endpoint, name: str, found: Found | None, data: bytes | None) -> Manifest | None:
+    """The manifest that was read at a glance; one that is too long for that is read now."""
+    if found is None or data is None:
+        return published(place, name) if found is not None else None
+    manifest = read_published(data, str(place))
+    if manifest is not None:
+        place.manifests[name] = found.pin, manifest
+    return manifest
+
+
 def read_published(data: bytes, place: str) -> Manifest | None:
     """The manifest in these bytes; one that cannot be read is as good as none."""
     try:

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aifa_hpc.command import Command
 from aifa_hpc.errors import NotSentError, OutcomeUnknownError, ParseError, TransferError
@@ -16,7 +16,7 @@ from aifa_hpc.staging.packing import BadPackError, Packing, unpack
 from aifa_hpc.staging.wire import PREFIX, Kind, Prefix, after_magic, decode_header, decode_prefix, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from aifa_hpc.transport.base import Channel, Transport
 
@@ -52,6 +52,17 @@ PATIENCE_SECONDS = 60.0
 _NO_PYTHON = "the far side needs python3 (3.6 or newer) on the PATH of a non-interactive login"
 
 
+Foreseen: TypeAlias = "tuple[str, dict[str, Any]]"
+"""A call: what it does, and its words."""
+
+_LOOKS = frozenset({"root", "glance", "stat", "find", "states", "read", "gather", "scan", "folders", "sums"})
+"""Calls that change nothing."""
+
+
+def _key(op: str, words: dict[str, Any]) -> str:
+    return json.dumps((op, words), sort_keys=True)
+
+
 @functools.cache
 def _source() -> bytes:
     package = resources.files("aifa_hpc.staging")
@@ -78,6 +89,7 @@ class Remote:
         python: The program there.
         place: What messages call it.
         patience: Seconds until a login that shows no sign of running anything is given up.
+        foreseen: Calls that will be made soon, see :meth:`foresee`; they go out before the agent is there to hear them.
 
     Raises:
         TransportError: The machine cannot be reached.
@@ -85,13 +97,22 @@ class Remote:
     """
 
     def __init__(
-        self, transport: Transport, root: str, *, python: str, place: str, patience: float = PATIENCE_SECONDS
+        self,
+        transport: Transport,
+        root: str,
+        *,
+        python: str,
+        place: str,
+        patience: float = PATIENCE_SECONDS,
+        foreseen: Sequence[Foreseen] = (),
     ) -> None:
         self._place = place
         self._python = python
         self._calls = 0
         self._waiting: set[int] = set()
         self._answers: dict[int, tuple[Kind, dict[str, Any]]] = {}
+        self._foreseen: dict[str, int] = {}
+        self._forgotten: set[int] = set()
         try:
             self._channel: Channel = transport.open(agent_command(python, patience=patience))
         except NotSentError:
@@ -107,18 +128,19 @@ class Remote:
         self.round_trip = math.inf
         self.root = root
         try:
-            self._begin()
+            self._begin(foreseen)
         except BaseException:
             self._channel.close()
             raise
 
     @property
     def in_order(self) -> bool:
-        """Nothing is under way: all calls were answered, and nothing broke."""
-        return not self._waiting
+        """Nothing is under way: all calls that somebody waits for were answered, and nothing broke."""
+        return not (self._waiting - self._forgotten - set(self._foreseen.values()))
 
     def enter(self, root: str) -> None:
         """From now on paths are relative to that folder."""
+        self.forget()
         self.call("root", path=root, root=root)
         self.root = root
 
@@ -127,8 +149,26 @@ class Remote:
         """Bytes of files that did not have to pass, as they were packed."""
         return self._packing.saved + self.unpacked
 
+    def foresee(self, calls: Sequence[Foreseen]) -> None:
+        """Asks already what will be asked soon; the answer is taken once, by just that :meth:`call`.
+
+        They only look, and what is asked after something was changed is asked anew.
+        """
+        for op, words in calls:
+            self._foreseen[_key(op, words)] = self.ask(op, **words)
+        self._send_all(b"")
+
+    def forget(self) -> None:
+        """What was foreseen may no longer be so."""
+        for call in self._foreseen.values():
+            if self._answers.pop(call, None) is None:
+                self._forgotten.add(call)
+        self._foreseen.clear()
+
     def ask(self, op: str, **words: Any) -> int:
         """Sends a call and returns its number."""
+        if op not in _LOOKS:
+            self.forget()
         self._calls += 1
         self._waiting.add(self._calls)
         self._send(Kind.CALL, self._calls, {"op": op, **words})
@@ -142,7 +182,8 @@ class Remote:
             OutcomeUnknownError: The connection ended.
         """
         begun = time.monotonic()
-        answer = self.answer(self.ask(op, **words), path=path, doing=doing)
+        call = self._foreseen.pop(_key(op, words), 0) if self._foreseen else 0
+        answer = self.answer(call or self.ask(op, **words), path=path, doing=doing)
         self.round_trip = min(self.round_trip, time.monotonic() - begun)
         return answer
 
@@ -258,13 +299,13 @@ class Remote:
             held, self._held = self._held, bytearray()
             self._channel.send(held)
 
-    def _begin(self) -> None:
+    def _begin(self, foreseen: Sequence[Foreseen]) -> None:
         """Says where paths begin before the agent is there to hear it: that saves a round trip."""
         heard = bytearray()
         buffer = memoryview(bytearray(64 * 1024))
         try:
             call = self.ask("root", root=self.root)
-            self._send_all(b"")
+            self.foresee(foreseen)
             while (begin := after_magic(heard)) < 0:
                 count = self._channel.receive_into(buffer)
                 if not count:

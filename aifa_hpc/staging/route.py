@@ -38,6 +38,8 @@ class Route:
         Args:
             lanes: Parallel streams, where they were asked for.
         """
+        if self.source.at_most is not None and self.source.at_most <= self.destination.at_once:
+            return  # it goes in one call, for which no lane is needed
         if not self.fresh:
             self.destination.expect(1)  # for what changed, while the source is listed
             return

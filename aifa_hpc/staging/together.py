@@ -44,7 +44,7 @@ class Small:
 
 def fits(sizes: Sequence[int], destination: Endpoint) -> bool:
     """Whether files of these sizes go in one call."""
-    return 0 < len(sizes) <= FILES and sum(sizes) <= destination.at_once
+    return 0 < len(sizes) <= FILES and 0 < destination.at_once >= sum(sizes)
 
 
 def send_together(

@@ -79,7 +79,7 @@ def test_only_what_is_little_goes_together(there: SSHEndpoint) -> None:
     assert not fits([there.at_once, 1], there)
     assert not fits([0] * (FILES + 1), there)
     assert not fits([], there)
-    assert not fits([1], LocalEndpoint("/"))
+    assert not fits([0], LocalEndpoint("/"))
 
 
 @pytest.mark.parametrize("large", [0, 3_000_000])

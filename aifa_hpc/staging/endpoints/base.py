@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from aifa_hpc.staging.together import Small
 
 
+GLANCE_BYTES = 512 * 1024
+"""Of a file that is small enough to be read at a glance."""
+
+
 class Reading(ABC):
     """Bytes on their way from a source. Readings of a lane are iterated in the order they were asked for."""
 
@@ -246,6 +250,21 @@ class Endpoint(ABC):
     def manifests(self) -> dict[str, tuple[str, Manifest]]:
         """Those that were read here, by name, each with the pin it had: one that did not change is not read again."""
         return {}
+
+    def glance(self, paths: Sequence[str]) -> list[tuple[Found | None, bytes | None]]:
+        """What is at each path, and what it holds if it is a small file; ``None`` for the content of others.
+
+        Raises:
+            TransferError: It cannot be looked at.
+        """
+        seen = self.stat(paths)
+        return [(one, self.read_found(one) if one and 0 <= one.size <= GLANCE_BYTES else None) for one in seen]
+
+    def foresee(
+        self, *, glance: Sequence[str] = (), stat: Sequence[str] = (), partials: Sequence[str] = (), kind: bool = False
+    ) -> None:
+        """These questions will be asked soon, one of each; a place with a long way to it may ask them already."""
+        del glance, stat, partials, kind
 
     @abstractmethod
     def partials(self, folders: Sequence[str]) -> list[Partial]:

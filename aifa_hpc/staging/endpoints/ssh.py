@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import posixpath
-import threading
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import zlib
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aifa_hpc.errors import AifaError, InputError
-from aifa_hpc.manifest import safe_path
-from aifa_hpc.staging.endpoints.base import Endpoint
+from aifa_hpc.errors import InputError
+from aifa_hpc.manifest import MANIFEST, safe_path
+from aifa_hpc.staging.endpoints.base import GLANCE_BYTES, Endpoint
+from aifa_hpc.staging.endpoints.conversations import Conversations
 from aifa_hpc.staging.endpoints.local import folders_of, found_of, most_of, partials_of
 from aifa_hpc.staging.endpoints.ssh_lane import BUNDLE_BYTES, SSHLane, words_of
 from aifa_hpc.staging.model import Folder, Found, Loan, Part, Partial, PartSum, partial_path
-from aifa_hpc.staging.remote import PATIENCE_SECONDS, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
 
     from aifa_hpc.staging.endpoints.base import Lane
     from aifa_hpc.staging.model import Kind
+    from aifa_hpc.staging.remote import Foreseen, Remote
     from aifa_hpc.staging.together import Small
     from aifa_hpc.transport.base import Transport
 
@@ -33,9 +30,6 @@ _WINDOW = 2 * 2**20
 
 _GOOD_RATE = 400 * 2**20
 """Bytes a second that a transfer between two processors can encrypt and hash."""
-
-_STARTERS = 8
-"""Conversations that begin at a time."""
 
 _SUMS_BATCH = 256
 """Files whose hashes are asked for in one call."""
@@ -138,6 +132,25 @@ class SSHEndpoint(Endpoint):
             rows = remote.call("stat", paths=list(paths))["rows"]
         return [found_of(row) if row is not None else None for row in rows]
 
+    def glance(self, paths: Sequence[str]) -> list[tuple[Found | None, bytes | None]]:
+        """One question for all."""
+        with self._remote() as remote:
+            rows = remote.call("glance", **_glance(paths))["rows"]
+        return [
+            (found_of(row) if row is not None else None, None if data is None else zlib.decompress(b64decode(data)))
+            for row, data in rows
+        ]
+
+    def foresee(
+        self, *, glance: Sequence[str] = (), stat: Sequence[str] = (), partials: Sequence[str] = (), kind: bool = False
+    ) -> None:
+        """Asked behind one another, so that all of them cost one way there and back, and that passes meanwhile."""
+        calls: list[Foreseen] = [("root", {"root": self._root})] if kind else []
+        calls += [("glance", _glance(glance))] if glance else []
+        calls += [("stat", {"paths": [MANIFEST]}), ("stat", {"paths": list(stat)})] if stat else []
+        calls += [("find", _find(partials))] if partials else []
+        self._pool.foresee(self._root, calls)
+
     def read_found(self, found: Found) -> bytes:
         """Answered as a question: no conversation for data has to begin."""
         with self._remote() as remote:
@@ -157,7 +170,7 @@ class SSHEndpoint(Endpoint):
     def partials(self, folders: Sequence[str]) -> list[Partial]:
         """Partial files in these folders."""
         with self._remote() as remote:
-            rows = remote.call("find", doing="list", items=[(folder, ".") for folder in folders])["rows"]
+            rows = remote.call("find", doing="list", **_find(folders))["rows"]
         return partials_of(rows)
 
     def strays(self) -> Iterator[Partial]:
@@ -262,107 +275,13 @@ class SSHEndpoint(Endpoint):
                 raise AssertionError("more digests than were asked for")
 
 
+def _glance(paths: Sequence[str]) -> dict[str, Any]:
+    return {"paths": list(paths), "most": GLANCE_BYTES}
+
+
+def _find(folders: Sequence[str]) -> dict[str, Any]:
+    return {"items": [[folder, "."] for folder in folders]}
+
+
 def _file(small: Small) -> dict[str, Any]:
     return {**words_of(small.target, small.target.token), "blocks": [block.hex() for block in small.sum.blocks]}
-
-
-class Conversations:
-    """Agents on one machine: one that is asked about files, and those of lanes.
-
-    The first is kept apart, so that lanes on a server with few channels to give do not starve it.
-    """
-
-    def __init__(self, transport: Transport, *, python: str, place: str) -> None:
-        self._transport, self._python, self._place = transport, python, place
-        self._idle: list[Remote] = []
-        self._lock = threading.Lock()
-        self._control: Remote | None = None
-        self._control_lock = threading.RLock()
-        self._coming: deque[Future[Remote]] = deque()
-        self._saved = 0
-        self._starters = ThreadPoolExecutor(_STARTERS, thread_name_prefix="aifa-agent")
-
-    @property
-    def saved(self) -> int:
-        """Bytes that those which are not at work did not have to carry, as they were packed."""
-        with self._lock:
-            return self._saved + sum(remote.saved for remote in self._idle)
-
-    @property
-    def round_trip(self) -> float:
-        """Seconds that the quickest question took so far."""
-        with self._control_lock:
-            return math.inf if self._control is None else self._control.round_trip
-
-    def expect(self, root: str, count: int) -> None:
-        """Begins to start so many in the background, those that are idle included."""
-        with self._lock:
-            for _ in range(count - len(self._idle) - len(self._coming)):
-                self._coming.append(self._starters.submit(self._begin, root))
-
-    def start(self, root: str, patience: float) -> None:
-        """Starts the one for questions."""
-        with self._control_lock:
-            self._control = Remote(self._transport, root, python=self._python, place=self._place, patience=patience)
-
-    @contextmanager
-    def control(self, root: str) -> Iterator[Remote]:
-        """The one for questions, for one thread at a time."""
-        with self._control_lock:
-            if self._control is None:
-                self._control = self._begin(root)
-            remote = self._control
-            try:
-                if remote.root != root:
-                    remote.enter(root)
-                yield remote
-            finally:
-                if not remote.in_order:
-                    self._control = None
-                    remote.close()
-
-    def take(self, root: str) -> Remote:
-        """One whose paths are relative to that folder."""
-        with self._lock:
-            remote = self._idle.pop() if self._idle else None
-            coming = self._coming.popleft() if remote is None and self._coming else None
-        remote = coming.result() if coming is not None else remote or self._begin(root)
-        if remote.root != root:
-            try:
-                remote.enter(root)
-            except BaseException:
-                remote.close()
-                raise
-        return remote
-
-    def give(self, remote: Remote) -> None:
-        """Takes one back; one that is in the middle of something is of no more use."""
-        if not remote.in_order:
-            with self._lock:
-                self._saved += remote.saved
-            remote.close()
-            return
-        with self._lock:
-            self._idle.append(remote)
-
-    def _begin(self, root: str, patience: float = PATIENCE_SECONDS) -> Remote:
-        return Remote(self._transport, root, python=self._python, place=self._place, patience=patience)
-
-    def close(self) -> None:
-        """Ends all that are idle."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-            self._saved += sum(remote.saved for remote in idle)
-            coming, self._coming = list(self._coming), deque()
-        for future in coming:
-            if not future.cancel():
-                with contextlib.suppress(AifaError):  # one that did not start needs no end
-                    idle.append(future.result())
-        with self._control_lock:
-            control, self._control = self._control, None
-        self._starters.shutdown(wait=False)
-        idle += [control] if control is not None else []
-        for remote in idle:
-            remote.finish()  # so that all of them end within one round trip
-        for remote in idle:
-            remote.close()
