@@ -1,6 +1,6 @@
 """What a copy over SSH costs in processors, by kind of process: ours beside other tools, however busy the machine.
 
-    python -m integration.bench.cpu [--what file,small] [--tools ours,rsync] [--size MIB] [--count FILES] [--delay S]
+    python -m integration.bench.cpu [--what file,small,noop] [--tools ours,rsync] [--size MIB] [--count FILES] [--delay S]
 
 Seconds of a clock say little on a busy machine; these are seconds of processors, of all processes that a copy needs:
 ``me`` (this one), ``children`` (clients: ssh, rsync), ``mux`` (ssh's shared connection), ``sshd``, ``far`` (what the
@@ -77,7 +77,7 @@ def measure(name: str, tool: Callable[[], None]) -> str:
 def main() -> None:
     """Prints a line for each copy; the first of each tool warms up and is not shown."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--what", default="file,small", help="a large file, many small ones")
+    parser.add_argument("--what", default="file,small", help="a large file, many small ones, and as many of them again")
     parser.add_argument("--tools", default="ours,rsync")
     parser.add_argument("--size", type=int, default=1024, help="MiB of the large file")
     parser.add_argument("--count", type=int, default=5000, help="of the small ones, of 64 KiB each")
@@ -100,9 +100,13 @@ def main() -> None:
             )
             for up in (True, False):
                 tools = machine.row(what, data, up=up, goals={}).tools
+                if what == "noop":
+                    machine.clean()
+                    tools["ours"]()
                 for number in range(options.rounds + 1):
                     for tool in options.tools.split(","):
-                        machine.clean()
+                        if what != "noop":
+                            machine.clean()
                         line = measure(tool, tools[tool])
                         if number:
                             print(f"{what}, {'up' if up else 'down'}: {line}", flush=True)
