@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -75,7 +76,31 @@ def _mounted(folder: Path, *words: str) -> Iterator[bool]:
     try:
         yield True
     finally:
-        subprocess.run(("umount", str(folder)), check=True)
+        _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """A server's process that has lost its client still works there for a while.
+
+    Raises:
+        RuntimeError: It does so for half a minute.
+    """
+    deadline = time.monotonic() + 30
+    while (ran := subprocess.run(("umount", str(folder)), check=False, capture_output=True, text=True)).returncode:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{ran.stderr.strip()}, by processes {_working_in(folder)}")
+        time.sleep(0.2)
+
+
+def _working_in(folder: Path) -> list[str]:
+    """Who holds a file or is at home there: process ids and names."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            links = [process / "cwd", *(process / "fd").iterdir()]
+            if any(Path(os.readlink(link)).is_relative_to(folder) for link in links):
+                found.append(f"{process.name} {(process / 'comm').read_text().strip()}")
+    return found
 
 
 def _run(*argv: str) -> str:
