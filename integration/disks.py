@@ -7,12 +7,12 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
 _IMAGE_BYTES = 2**30
 _ALL = "0/5"
@@ -98,7 +98,7 @@ def _working_in(folder: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             links = [process / "cwd", *(process / "fd").iterdir()]
-            if any(Path(os.readlink(link)).is_relative_to(folder) for link in links):
+            if any(link.readlink().is_relative_to(folder) for link in links):
                 found.append(f"{process.name} {(process / 'comm').read_text().strip()}")
     return found
 
