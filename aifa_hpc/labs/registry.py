@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from aifa_hpc.errors import InputError, Problem
+from aifa_hpc.lakehouse.filters import read_filter
 from aifa_hpc.lakehouse.names import is_table, read_wanted, want
 from aifa_hpc.sites.load import config_dir, read_user_file
 from aifa_hpc.sites.strict import decode, nearest, show, unknown_key
@@ -58,7 +59,7 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         contact: Mail address or URL.
         class_: Who may have it, see :mod:`aifa_hpc.privacy.gate`.
         columns: Of a table; all by default.
-        where: Row filter of a table.
+        where: Row filter of a table; whether the table has its columns is seen when it is synced.
         mode: As for ``aifa stage copy``; a sync is incremental anyway, so that this is ``files`` here.
         keep: Versions that stay at a destination, pinned ones not counted; 0 for all.
     """
@@ -248,6 +249,11 @@ def _problems(name: str, lab: LabTable) -> Iterator[Problem]:
             _source(data)
         except InputError as error:
             yield Problem(key=f"{place}.location", value=show(data.location), rule=error.message.rstrip("."))
+        if data.where:
+            try:
+                read_filter(data.where)
+            except InputError as error:
+                yield Problem(key=f"{place}.where", value=show(data.where), rule=error.message.rstrip("."))
 
 
 def _is_name(text: str) -> bool:
