@@ -68,7 +68,7 @@ def test_a_data_set_has_what_its_lab_says_and_its_own_first() -> None:
         ('[labs.b.data.t]\nclass = "open"\nlocation = "iceberg:x"', "is not the name of a table"),
         (
             '[labs.b.data.t]\nclass = "open"\nlocation = "iceberg:x.y.z"\nwhere = "n = 3 and"',
-            "labs.b.data.t.where = \"n = 3 and\": the filter 'n = 3 and' cannot be read from character 6 on",
+            "labs.b.data.t.where = \"n = 3 and\": the filter 'n = 3 and' cannot be read from character 10 on",
         ),
         ('[labs.b.data."t.lab"]\nclass = "open"\nlocation = "x"', "does not end in `.lab`"),
         ('[labs."../b".data.t]\nclass = "open"\nlocation = "x"', "a name is letters"),
