@@ -24,13 +24,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError
-from aifa_hpc.lakehouse.avro import put_texts, read_avro, write_avro
+from aifa_hpc.lakehouse.avro import AvroFile, put_texts, read_avro, write_avro
 from aifa_hpc.lakehouse.deletes import move_positions, move_vectors
 from aifa_hpc.lakehouse.sound import require_counts
 from aifa_hpc.manifest import safe_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 HINT = "version-hint.text"
 
@@ -40,6 +40,9 @@ GONE = 2
 
 _DELETES = 1  # content of a manifest
 _PATH_FIELD = 2147483546  # reserved field id of `file_path` in position deletes
+_AHEAD_BYTES = 4 * 2**20
+"""Manifests that are read before it is known whether they are needed, at most: some 20,000 entries."""
+
 _VERSIONS = (1, 2, 3)
 _DROPPED_PROPERTIES = (
     "adls.",
@@ -101,7 +104,7 @@ def relocate(
     *,
     version: Callable[[bytes], int] = lambda _: 1,
     only: Collection[str] | None = None,
-    have: Mapping[str, int] | None = None,
+    have: Callable[[], Mapping[str, int]] = dict,
 ) -> Moved:
     """The copy of a snapshot for a place.
 
@@ -114,16 +117,16 @@ def relocate(
         version: Is shown the copy's metadata and gives its number: that of an earlier copy at the same place if it is
             the same, else a greater one than any there.
         only: Locations of the data files to take; all by default.
-        have: Bytes of files that an earlier copy to the same place left, by path. Manifests among them are not read
-            again, and what they name is not listed in the result: only what was added since has to be moved.
+        have: Tells bytes of files that an earlier copy to the same place left, by path. Manifests among them are not
+            made again, and what they name is not listed in the result: only what was added since has to be moved. Asked
+            once, when what can be read before was: the answer may be on its way meanwhile.
 
     Raises:
         InputError: No such snapshot, an encrypted table, or a file that cannot be read.
     """
     place = root.rstrip("/")
-    known = dict(have or {}) if only is None else {}
     moving = _Relocation(
-        metadata=metadata, snapshot_id=snapshot_id, root=place, read=read, put=put, only=only, have=known
+        metadata=metadata, snapshot_id=snapshot_id, root=place, read=read, put=put, only=only, have=have
     )
     return moving.run(version)
 
@@ -138,7 +141,7 @@ class _Relocation:
         read: Callable[[str], bytes],
         put: Callable[[str, bytes], object],
         only: Collection[str] | None,
-        have: Mapping[str, int],
+        have: Callable[[], Mapping[str, int]],
     ) -> None:
         self._metadata = metadata
         self._snapshot = find_snapshot(metadata, snapshot_id)
@@ -146,7 +149,9 @@ class _Relocation:
         self._read = read
         self._put = put
         self._only = only
-        self._have = have
+        self._ask = have
+        self._have: Mapping[str, int] = {}
+        self._ahead: dict[str, tuple[bytes, AvroFile]] = {}
         # In the names of what is made: of a part of the files, other metadata is made than of all.
         self._tag = _short(self._root if only is None else "\n".join((self._root, *sorted(only))))
         self._moved: dict[str, str] = {}  # location of a data file to its path in the copy
@@ -158,6 +163,9 @@ class _Relocation:
             raise InputError("the table is encrypted, and its keys stay in its catalog: it cannot be moved like this.")
         location = self._snapshot["manifest-list"]
         listed = read_avro(self._read(location), location)
+        self._read_ahead(listed.records)
+        have = self._ask()
+        self._have = have if self._only is None else {}
         # Data before deletes: deletes name data.
         order = sorted(range(len(listed.records)), key=lambda number: listed.records[number].get("content") or _DATA)
         kept: dict[int, dict[str, Any]] = {}
@@ -173,6 +181,18 @@ class _Relocation:
         self._make(f"metadata/{HINT}", str(version).encode())
         return self._out
 
+    def _read_ahead(self, listed: Sequence[dict[str, Any]]) -> None:
+        """Manifests that this snapshot has added: no copy of an earlier one has them."""
+        length = 0
+        for one in listed:
+            length += one["manifest_length"]
+            if one.get("added_snapshot_id") == self._snapshot["snapshot-id"] and length <= _AHEAD_BYTES:
+                self._ahead[one["manifest_path"]] = self._avro(one["manifest_path"])
+
+    def _avro(self, location: str) -> tuple[bytes, AvroFile]:
+        content = self._read(location)
+        return content, read_avro(content, location)
+
     def _make(self, path: str, data: bytes) -> None:
         self._put(path, data)
         self._out.made[path] = len(data)
@@ -185,8 +205,7 @@ class _Relocation:
         name = f"metadata/{_short(location)}-{self._tag}-m.avro"
         if name in self._have:
             return listed | self._listed(listed, name, self._have[name], None)
-        content = self._read(location)
-        file = read_avro(content, location)
+        content, file = self._ahead.pop(location) if location in self._ahead else self._avro(location)
         deletes = (listed.get("content") or _DATA) == _DELETES
         alive = [entry for entry in file.records if entry["status"] != GONE]
         moved = [one for one in (self._delete(e) if deletes else self._data(e) for e in alive) if one is not None]

@@ -183,9 +183,15 @@ def open_source(
     identity = _identity(pinned)
     document = pinned.metadata()
     snapshot = find_snapshot(document, pinned.snapshot_id)
-    (manifest, data), (hint, number) = there.glance(_MARKS)
-    had = _of(note_published(there, MANIFEST, manifest, data), identity)
-    have = {path: entry.size for path, entry in had.items()} if new_only else {}
+    had: dict[str, Entry] = {}
+    number = b""
+
+    def have() -> dict[str, int]:
+        nonlocal had, number
+        (manifest, data), (_, hint) = there.glance(_MARKS)
+        had, number = _of(note_published(there, MANIFEST, manifest, data), identity), hint or b""
+        return {path: entry.size for path, entry in had.items()} if new_only else {}
+
     folder = tempfile.TemporaryDirectory(prefix="aifa-table-")
 
     def put(path: str, data: bytes) -> None:
@@ -194,7 +200,7 @@ def open_source(
         made.write_bytes(data)
 
     def choose(data: bytes) -> int:
-        version = int(number) if hint is not None and number is not None and number.strip().isdigit() else 0
+        version = int(number) if number.strip().isdigit() else 0
         if version and not _same(data, f"metadata/v{version}.metadata.json", had, there):
             return version + 1  # a reader may be at the one that is there: it stays
         return max(version, 1)
@@ -208,8 +214,9 @@ def open_source(
         folder.cleanup()
         raise
     time_ns = snapshot["timestamp-ms"] * 10**6
+    old = had if new_only else {}
     items = {
-        path: _item(path, moved.copied[path], size, time_ns) for path, size in moved.sizes.items() if path not in have
+        path: _item(path, moved.copied[path], size, time_ns) for path, size in moved.sizes.items() if path not in old
     }
     for path in moved.made:
         items[path] = made_item(path, Path(folder.name) / path, time_ns)

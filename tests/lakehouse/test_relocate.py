@@ -161,7 +161,7 @@ def move(
         lambda name: local(name).read_bytes(),
         put,
         only=only,
-        have=have,
+        have=lambda: have or {},
         version=lambda _: version,
     )
     for path, origin in moved.copied.items():
