@@ -12,12 +12,13 @@ import click
 from aifa_hpc.cli.base import Command, current_output, read_job_file, site_option
 from aifa_hpc.cli.dryrun import dry_run as try_job
 from aifa_hpc.cli.image import image_here, image_option
+from aifa_hpc.cli.output import JsonOutput
 from aifa_hpc.cli.quote import note_cost
 from aifa_hpc.cli.render import template_option
 from aifa_hpc.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_SITE, EXIT_UNKNOWN, AifaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from aifa_hpc.tracker.connection import Connection
     from aifa_hpc.tracker.events import Status
@@ -77,8 +78,8 @@ def submit(  # noqa: PLR0917 - click calls it by name
             note_cost(job, machine)
         lines = [_submitted_line(handle, connection.store.parts(handle.token)) for handle in handles]
         if wait:
-            for line in lines:
-                output.note(line)
+            for handle, line in zip(handles, lines, strict=True):
+                output.event("submitted", job_fields(handle.row), line)
             return _follow(handles)
         for handle, line in zip(handles, lines, strict=True):
             output.record(job_fields(handle.row), line)
@@ -117,13 +118,27 @@ def _follow(handles: Sequence[JobHandle]) -> int:
 def _as_they_end(handles: Sequence[JobHandle]) -> Iterator[JobHandle]:
     from aifa_hpc.tracker.waiting import as_completed  # noqa: PLC0415 - keeps `aifa --help` quick
 
-    if len(handles) > 1:
-        yield from as_completed(handles)
-        return
     output = current_output()
-    (handle,) = handles
-    handle.wait(seen=lambda status: None if status.over else output.note(status_line(status)), trouble=output.note)
-    yield handle
+    if len(handles) == 1:
+        (handle,) = handles
+        handle.wait(seen=_tell_change(handle), trouble=lambda text: output.event("trouble", {"text": text}, text))
+        yield handle
+        return
+    if isinstance(output, JsonOutput):  # people are told of the ends of many jobs
+        for handle in handles:
+            handle.on_change(_tell_change(handle))
+    yield from as_completed(handles)
+
+
+def _tell_change(handle: JobHandle) -> Callable[[Status], None]:
+    """Tells of a new status; that of the end is a result."""
+    output = current_output()
+
+    def tell(status: Status) -> None:
+        if not status.over:
+            output.event("status", job_fields(handle.row), status_line(status))
+
+    return tell
 
 
 def _tell_end(handle: JobHandle) -> int:

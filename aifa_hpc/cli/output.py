@@ -61,6 +61,10 @@ class Output(ABC):
         """How it goes on."""
 
     @abstractmethod
+    def event(self, name: str, fields: Mapping[str, Any], text: str) -> None:
+        """How it goes on, for whoever waits: a note for people, an event for machines, which also follow it."""
+
+    @abstractmethod
     def error(self, error: AifaError) -> None:
         """Why it did not work."""
 
@@ -111,6 +115,10 @@ class TextOutput(Output):
     def note(self, text: str) -> None:
         print(text, file=sys.stderr)  # noqa: T201 - this is the output
 
+    def event(self, name: str, fields: Mapping[str, Any], text: str) -> None:
+        del name, fields
+        self.note(text)
+
     def error(self, error: AifaError) -> None:
         print(f"{_coloured('error', sys.stderr)}: {error}", file=sys.stderr)  # noqa: T201 - this is the output
 
@@ -145,6 +153,11 @@ class JsonOutput(Output):
 
     def note(self, text: str) -> None:
         del text
+
+    def event(self, name: str, fields: Mapping[str, Any], text: str) -> None:
+        del text
+        sys.stderr.write(json.dumps({"event": name, **fields}, default=str) + "\n")  # whole, from any thread
+        sys.stderr.flush()
 
     def error(self, error: AifaError) -> None:
         fields: dict[str, Any] = {

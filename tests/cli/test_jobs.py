@@ -38,6 +38,20 @@ def test_a_failed_job_gives_exit_code_1_and_its_own_code(aifa: Aifa) -> None:
     assert (1, "FAILED", "7:0") == (ran.code, ran.json["state"], ran.json["exit"])
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_machines_are_told_how_it_goes_on_while_a_job_is_waited_for(aifa: Aifa, count: int) -> None:
+    """On standard error, a value a line: when it was submitted, then each change but the end, which is the result."""
+    paths = [aifa.job(f"n{number}", command='["sleep", "4"]') for number in range(count)]
+    ran = aifa("submit", *paths, "--site", "local", "--wait", "--json")
+    told = [json.loads(line) for line in ran.err.splitlines()]
+    ends = {one["name"]: one["state"] for one in map(json.loads, ran.out.splitlines())}
+    assert (0, dict.fromkeys((f"n{number}" for number in range(count)), "COMPLETED")) == (ran.code, ends)
+    for name in ends:
+        mine = [(one["event"], one["state"]) for one in told if one["name"] == name]
+        assert ("submitted", "status") == (mine[0][0], mine[1][0])
+        assert ("status", "RUNNING") == mine[-1]
+
+
 def test_cancel_ends_a_running_job(aifa: Aifa) -> None:
     """A cancelled job is shown as CANCELLED; cancelling it again says that it is over."""
     job = aifa("submit", aifa.job(command='["sleep", "60"]'), "--site", "local", "--json").json["id"]

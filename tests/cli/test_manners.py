@@ -121,7 +121,11 @@ def test_an_interrupt_tells_machines_of_all_jobs_that_go_on(aifa: Aifa) -> None:
     time.sleep(0.3)
     waiting.send_signal(signal.SIGINT)
     out, err = waiting.communicate(timeout=30)
-    assert (130, "Interrupted", 130) == (waiting.returncode, (said := json.loads(err))["error"], said["exit_code"])
+    assert (130, "Interrupted", 130) == (
+        waiting.returncode,
+        (said := json.loads(err.splitlines()[-1]))["error"],
+        said["exit_code"],
+    )
     assert {"one", "two"} == {json.loads(line)["name"] for line in out.splitlines()}
 
 
