@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aifa_hpc.views.history import History
 
 _HOUR = 3600.0
-_NO_FAILURE = frozenset({"CANCELLED", "COMPLETED"})
+_NO_FAILURE = frozenset({"CANCELLED", "COMPLETED", NOT_SENT})
 _NEVER_THERE = frozenset({NOT_SENT, REFUSED})
 
 _Biller: TypeAlias = tuple[str, str, str]
@@ -79,11 +79,11 @@ class Report:
     Attributes:
         since: Its beginning; ``None`` for all that is remembered.
         now: Its end.
-        jobs: Jobs that waited or ran in it, the oldest first.
+        jobs: Jobs that waited or ran in it, the oldest first; what was refused or not sent never became one.
         usage: By site, account and unit.
         queues: By site.
         states: How many jobs are in each state, the most frequent first.
-        failures: Jobs that ended, and neither well nor by being cancelled, the latest first.
+        failures: Jobs that ended, and neither well nor by being cancelled, or were refused, the latest first.
     """
 
     since: datetime.datetime | None
@@ -111,8 +111,9 @@ def summarise(
         now: Its end.
     """
     every = list(histories)
-    jobs = [one for one in every if since is None or one.end >= since]
-    failures = [one for one in jobs if one.row.status.over and one.row.status.state not in _NO_FAILURE]
+    recent = [one for one in every if since is None or one.end >= since]
+    failures = [one for one in recent if one.row.status.over and one.row.status.state not in _NO_FAILURE]
+    jobs = [one for one in recent if one.row.status.state not in _NEVER_THERE]
     return Report(
         since=since,
         now=now,
@@ -201,7 +202,7 @@ def _queue(site: str, jobs: Sequence[History], since: datetime.datetime | None) 
         jobs=len(jobs),
         median_wait=statistics.median(waits) if waits else None,
         longest_wait=max(waits, default=None),
-        waited=sum(one.waited(since) for one in jobs if one.row.status.state not in _NEVER_THERE),
+        waited=sum(one.waited(since) for one in jobs),
         ran=sum(one.ran(since) for one in jobs),
     )
 

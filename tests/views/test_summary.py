@@ -95,3 +95,15 @@ def test_nothing_at_all_is_a_report_too() -> None:
     """No jobs, no sums."""
     found = summed()
     assert ((), (), (), ()) == (found.jobs, found.usage, found.queues, found.failures)
+
+
+def test_what_never_became_a_job_is_not_counted_as_one() -> None:
+    """Neither by number, state, account nor queue; that the site refused it is told among the failures."""
+    never = [row(state, site="jupiter", token=f"n{state}", job_id=None) for state in ("NOT_SENT", "REFUSED")]
+    found = summed(row(start=0, end=30), *never)
+    assert (["lumi"], ["lumi"]) == ([one.site for one in found.usage], [one.site for one in found.queues])
+    assert (1, 1, ["nREFUSED"]) == (
+        len(found.jobs),
+        sum(number for _, number in found.states),
+        [one.row.token for one in found.failures],
+    )
