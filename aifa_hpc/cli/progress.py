@@ -82,16 +82,20 @@ class EventProgress(Progress):
 
     Args:
         say: Takes a line.
+        work: What is done to bytes: ``sent``, or ``checked`` where none are.
         clock: Seconds that only grow.
     """
 
-    def __init__(self, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, say: Callable[[str], None], *, work: str = "sent", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._say = say
+        self._work = work
         self._clock = clock
         self._begun = clock()
         self._said = -_EVENT_SECONDS
         self._total = 0
-        self._counts = dict.fromkeys(("sent", "skipped", "resumed", "reused"), 0)
+        self._counts = dict.fromkeys((work, "skipped", "resumed", "reused"), 0)
 
     def hint(self, text: str) -> None:
         self._tell("hint", text=text)
@@ -113,7 +117,7 @@ class EventProgress(Progress):
         self._count("reused", size)
 
     def advance(self, size: int) -> None:
-        self._count("sent", size)
+        self._count(self._work, size)
 
     def finished(self, path: str) -> None:
         self._tell("finished", path=path)
@@ -127,7 +131,7 @@ class EventProgress(Progress):
         done = sum(self._counts.values())
         if now - self._said >= _EVENT_SECONDS or done == self._total:
             self._said = now
-            rate = self._counts["sent"] / max(now - self._begun, 1e-9)
+            rate = self._counts[self._work] / max(now - self._begun, 1e-9)
             left = round((self._total - done) / rate, 1) if rate > 0 else None
             self._tell("progress", bytes=done, of=self._total, rate=round(rate), seconds_left=left, **self._counts)
 
@@ -178,10 +182,10 @@ class BarProgress(Progress):
 
 
 @contextmanager
-def show_progress(output: Output) -> Iterator[Progress]:
-    """The progress that fits where standard error goes."""
+def show_progress(output: Output, *, work: str = "sent") -> Iterator[Progress]:
+    """The progress that fits where standard error goes; machines are told what is done to bytes."""
     if isinstance(output, JsonOutput):
-        yield EventProgress(lambda line: print(line, file=sys.stderr))  # noqa: T201 - this is the output
+        yield EventProgress(lambda line: print(line, file=sys.stderr), work=work)  # noqa: T201 - this is the output
     elif not sys.stderr.isatty():
         yield LineProgress(output.note)
     else:

@@ -177,7 +177,7 @@ def verify(  # noqa: PLR0917 - click calls it by name
     from aifa_hpc.cli.progress import show_progress  # noqa: PLC0415 - keeps `aifa --help` quick
     from aifa_hpc.transfers import prove  # noqa: PLC0415
 
-    with show_progress(current_output()) as progress:
+    with show_progress(current_output(), work="sent" if mend else "checked") as progress:
         proof = prove(
             destination, level="sample" if sample else "full", sample=sample or 0, seed=seed, mend=mend,
             source=source, data_class=data_class, limit=limit, progress=progress,

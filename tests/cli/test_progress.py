@@ -77,6 +77,15 @@ def test_events_are_json_and_the_last_one_is_complete() -> None:
     assert last | counts == events[-3]
 
 
+def test_what_is_only_checked_is_not_said_to_be_sent() -> None:
+    """A verification sends nothing; its speed is that of the checking."""
+    said: list[str] = []
+    clock = Clock()
+    a_copy(EventProgress(said.append, work="checked", clock=clock), clock.tick)
+    last = json.loads(said[-3])
+    assert (65 * MIB, 5 * MIB, False) == (last["checked"], last["rate"], "sent" in last)
+
+
 def test_the_bar_is_full_in_the_end_and_counts_parts() -> None:
     """Of a terminal, without one."""
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
