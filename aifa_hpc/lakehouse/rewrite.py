@@ -103,6 +103,7 @@ def rewrite(
                     for table in _row_groups(_ahead(group, read), schema):
                         writer.write_table(table, row_group_size=max(table.num_rows, 1))
                         rows += table.num_rows
+                        del table  # not kept while the next one is gathered
                 if rows or not number:
                     partial.replace(path)
                 else:
@@ -178,8 +179,9 @@ def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterato
             held.append(pa.Table.from_batches([batch]).select(schema.names).cast(schema))
             size += held[-1].nbytes
         if size >= GROUP_BYTES:
-            yield pa.concat_tables(held)
+            group = [pa.concat_tables(held)]
             held, size = [], 0
+            yield group.pop()  # and not a name that holds it while the next one is gathered
     if held:
         yield pa.concat_tables(held)
 
