@@ -25,6 +25,7 @@ class Attempts:
 
     def __init__(self, source: Endpoint, destination: Endpoint) -> None:
         self._source, self._destination = source, destination
+        self._attempt = secrets.token_hex(4)  # with a file's fingerprint it makes a token that nobody else has
         self._prints: set[str] = set()
         self._tokens: set[str] = set()
 
@@ -38,7 +39,7 @@ class Attempts:
             size=file.size,
             mtime_ns=file.mtime_ns,
             executable=file.executable,
-            token=new_token(print_, secrets.token_hex(4)),
+            token=new_token(print_, self._attempt),
         )
 
     def keep(self, partial: Partial) -> None:

@@ -221,12 +221,13 @@ class Copying:
         return min(both, _LOCAL_LANES) if self._source.local and self._destination.local else both
 
     def _give(self, crew: Crew, action: Action, candidates: Sequence[Partial]) -> None:
-        file, target = action.file, self._attempts.target(action)
+        file = action.file
         part = self._part_size(file.size)
         parts = geometry.cut(file.size, part)
         if len(parts) == 1:
             crew.give(Job(work=self._whole(action), part=parts[0]))
             return
+        target = self._attempts.target(action)
         blocks = self._blocks(action, several=True)
         wanted = geometry.group(blocks, part) if blocks else ()
         begun = resume.begin(

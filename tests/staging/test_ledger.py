@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aifa_hpc.errors import InputError, TransferError
-from aifa_hpc.staging import ledger as module
+from aifa_hpc.staging import ledgerfile as module
 from aifa_hpc.staging.ledger import Ledger, Remembered, Unfinished
 from aifa_hpc.staging.model import PartSum
 
@@ -39,6 +39,21 @@ def test_what_was_noted_is_read_by_the_next(tmp_path: Path) -> None:
         assert ({}, None) == (ledger.content("other"), ledger.unfinished("other", name))
         ledger.forget_unfinished("place", name)
         assert ledger.unfinished("place", name) is None
+
+
+def test_rows_that_wait_are_written_in_their_order(tmp_path: Path) -> None:
+    """Of one statement they wait for each other; another one, or a question, finds all that came before it."""
+    with Ledger(tmp_path / "l.sqlite", clock=lambda: 0.0) as ledger:
+        ledger.note_unfinished("place", "a", KNOWN)
+        for number in range(3):
+            ledger.note_part("place", "a", number, SUM)
+        ledger.forget_unfinished("place", "a")
+        ledger.note_part("place", "a", 7, SUM)
+        for pin in ("older", "newer"):
+            ledger.note_content("place", "a", pin, ())
+        assert ({"a": ("newer", ())}, 0) == (ledger.content("place"), ledger.held("place", {"a": 100}))
+        ledger.note_unfinished("place", "a", KNOWN)
+        assert ledger.unfinished("place", "a") == KNOWN
 
 
 def test_only_the_owner_reads_it(tmp_path: Path) -> None:
