@@ -45,6 +45,11 @@ _STATES: Mapping[str, tuple[str, str, str]] = {
         "ask for more time, write checkpoints and submit a chain ([chain] total), or have it told earlier (signal)",
     ),
 }
+_NEVER = (
+    "dependency",
+    "Slurm cancelled it: a job that it waited for did not end as asked",
+    "look why that one ended as it did (`aifa explain`), and submit both anew",
+)
 _EXITS = {
     126: ("not-executable", "a program was found and could not be run", "look at its mode and at what it is built for"),
     127: ("program-missing", "a program was not found", "name it by its path, or load the module that has it"),
@@ -89,9 +94,14 @@ def _state(status: Status, jobs: Sequence[Mapping[str, str]]) -> Iterator[Findin
             evidence += f" of {last['Timelimit']}"
     if status.state in _STATES:
         name, text, action = _STATES[status.state]
+        source = _SACCT
         by = re.search(r"CANCELLED by (\d+)", evidence)
-        text += f" by the user with number {by[1]}" if by else ""
-        yield Finding(name=name, text=text, action=action, evidence=evidence, origin=origin, source=_SACCT)
+        if by:
+            text += f" by the user with number {by[1]}"
+        elif status.state == "CANCELLED" and jobs and jobs[-1]["Reason"].startswith("Dependency"):
+            name, text, action = _NEVER
+            source = "slurm.conf(5) DependencyParameters, kill_invalid_depend"
+        yield Finding(name=name, text=text, action=action, evidence=evidence, origin=origin, source=source)
     elif status.reason:
         yield Finding(name="state", text=status.reason, evidence=evidence, origin=origin, weight="note")
 

@@ -111,6 +111,20 @@ def test_what_an_exit_status_suggests_is_a_sign(code: ExitStatus, name: str, tex
     assert (name, True) == (sign.name, text in sign.text)
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "name"),
+    [
+        ("CANCELLED", "Dependency", "dependency"),
+        ("CANCELLED by 5001", "Dependency", "cancelled"),
+        ("CANCELLED", "None", "cancelled"),
+    ],
+)
+def test_who_cancelled_a_job_that_waited_for_another(state: str, reason: str, name: str) -> None:
+    """As sacct 22.05.8 tells it: Slurm itself, because the other failed, or a user."""
+    told = record(state=state, code="0:0", Start="None", Reason=reason)
+    assert [name] == names(why("CANCELLED", told))
+
+
 def test_a_signal_that_accounting_hides_is_seen() -> None:
     """The same job: sacct of Slurm 22.05 says 9:0, and the script's own record 137."""
     told = Told(sections={"steps": record(code="9:0"), "sentinel": "9 0 137 1795500000"})
