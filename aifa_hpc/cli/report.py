@@ -107,8 +107,9 @@ def _failures(report: Report) -> list[str]:
     shown = report.failures[:10]
     rows = [("FAILED", "SITE", "NAME", "STATE", "REASON")]
     for one in shown:
-        row = one.row
-        rows.append((row.job_id or row.token, row.site, plain(row.name), row.status.state, plain(row.status.reason)))
+        row, status = one.row, one.row.status
+        reason = plain(status.reason) or (f"exit {status.exit}" if status.exit else "")
+        rows.append((row.job_id or row.token, row.site, plain(row.name), status.state, reason))
     lines = _columns(rows)
     if len(report.failures) > len(shown):
         lines.append(f"and {len(report.failures) - len(shown):,} more: aifa report --json, or --html FILE")
