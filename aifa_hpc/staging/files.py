@@ -66,14 +66,15 @@ class Files:
 
     def __init__(self, root: bytes) -> None:
         self.root = root
+        self._above = os.path.join(root, b"")
         self._umask = os.umask(0o077)
         os.umask(self._umask)
 
     def full(self, path: bytes) -> bytes:
         """The path below the root; one that leaves it is refused before any I/O."""
-        if path.startswith(b"/") or b"\0" in path or b".." in path.split(b"/"):
+        if path.startswith(b"/") or b"\0" in path or (b".." in path and b".." in path.split(b"/")):
             raise Refused("path", "leaves the folder", path)
-        return os.path.join(self.root, path) if path else self.root
+        return self._above + path if path else self.root
 
     def kind(self) -> str:
         """What the root is: ``file``, ``folder`` or ``absent``."""

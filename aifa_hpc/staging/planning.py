@@ -55,11 +55,11 @@ def survey(
     """
     if route.only or repair is not None:
         wanted = [route.only] if route.only else sorted(repair or ())
-        return Looked(files=list(stat(route.source, wanted))), published(route.destination, route.manifest)
+        return Looked(files=list(stat(route.source, wanted))), published_at(route)
     looked = look(route, left)
     if looked.left is not None and not (looked.left.leftover and delete):
         return looked, None
-    manifest = published(route.destination, route.manifest)
+    manifest = published_at(route)
     known = sum(_folder(entry.path) in looked.same for entry in manifest.entries) if manifest is not None else 0
     if known < sum(one.files for one in looked.same.values()):
         looked = look(route, None)  # somebody has taken the manifest away, or it is damaged: it must be made again
@@ -98,10 +98,8 @@ def plan_copy(
     source, destination = route.source, route.destination
     names = {route.only: route.name} if route.only else {}
     files = looked.files
-    there = {
-        found.path: found
-        for found in stat(destination, [names.get(file.path, file.path) for file in files if file.size >= 0])
-    }
+    wanted = [names.get(file.path, file.path) for file in files if file.size >= 0 and not route.fresh]
+    there = {found.path: found for found in stat(destination, wanted)}
     here_known = known_here(files, ledger.content(source.identity, [file.path for file in files]))
     for file in files if repair is not None else ():
         # Not believed: what is sent must have these digests, or is not published.
@@ -131,6 +129,11 @@ def plan_copy(
         compared = compare(doubtful, source, destination, ledger)
         plan = replace(plan, actions=tuple(compared.get(action.path, action) for action in plan.actions))
     return _with_deletes(plan, route, manifest, looked) if delete else plan
+
+
+def published_at(route: Route) -> Manifest | None:
+    """The manifest that an earlier copy left at the destination, if there was one."""
+    return None if route.fresh else published(route.destination, route.manifest)
 
 
 def published(place: Endpoint, name: str) -> Manifest | None:

@@ -8,9 +8,10 @@ from aifa_hpc.manifest import MANIFEST, read_manifest
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
 from aifa_hpc.staging.engine import copy
 from aifa_hpc.staging.ledger import Ledger
-from tests.staging.conftest import make_tree
+from tests.staging.conftest import make_tree, tree
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from aifa_hpc.privacy.gate import Clearance
@@ -30,6 +31,18 @@ class _Read(LocalEndpoint):
     def read_found(self, found: Found) -> bytes:
         self.read.append(found.path)
         return super().read_found(found)
+
+
+class _Asked(LocalEndpoint):
+    """Keeps which paths were asked about."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: set[str] = set()
+
+    def stat(self, paths: Sequence[str]) -> list[Found | None]:
+        self.asked.update(paths)
+        return super().stat(paths)
 
 
 class _Noted(Ledger):
@@ -94,3 +107,16 @@ def test_a_mode_that_was_changed_there_is_in_the_manifest(tmp_path: Path, ledger
         found.append({entry.path: entry.executable for entry in manifest.entries})
         (tmp_path / "dst/a").chmod(0o755)
     assert [dict.fromkeys(FILES, False), dict.fromkeys(FILES, False) | {"a": True}] == found
+
+
+def test_where_nothing_is_nothing_is_asked_about(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """A folder that does not exist has no files; one that does may have any."""
+    make_tree(tmp_path / "src", FILES)
+    asked = []
+    for name in ("new", "old"):
+        (tmp_path / "old").mkdir(exist_ok=True)
+        far = _Asked(tmp_path / name)
+        copy(LocalEndpoint(tmp_path / "src"), far, clearance=clearance, ledger=ledger)
+        asked.append(far.asked & FILES.keys())
+        assert FILES == tree(tmp_path / name)
+    assert [set(), set(FILES)] == asked
