@@ -65,6 +65,19 @@ def _choose_output(context: click.Context, option: click.Parameter, value: bool)
     del context, option
     if value:
         _current.append(JsonOutput())
+        _log_events()
+
+
+def _log_events() -> None:
+    """Has what is logged told as events, so that whoever reads standard error line by line finds JSON only."""
+    import logging  # noqa: PLC0415 - keeps `aifa --help` quick
+
+    class Events(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = self.format(record)
+            current_output().event(record.levelname.lower(), {"text": text}, text)
+
+    logging.lastResort = Events(logging.WARNING)
 
 
 def site_option(function: Callable[..., Any]) -> Callable[..., Any]:

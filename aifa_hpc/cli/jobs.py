@@ -121,7 +121,7 @@ def _as_they_end(handles: Sequence[JobHandle]) -> Iterator[JobHandle]:
     output = current_output()
     if len(handles) == 1:
         (handle,) = handles
-        handle.wait(seen=_tell_change(handle), trouble=lambda text: output.event("trouble", {"text": text}, text))
+        handle.wait(seen=_tell_change(handle), trouble=lambda text: output.event("warning", {"text": text}, text))
         yield handle
         return
     if isinstance(output, JsonOutput):  # people are told of the ends of many jobs

@@ -129,6 +129,20 @@ def test_an_interrupt_tells_machines_of_all_jobs_that_go_on(aifa: Aifa) -> None:
     assert {"one", "two"} == {json.loads(line)["name"] for line in out.splitlines()}
 
 
+def test_warnings_are_events_for_machines(aifa: Aifa) -> None:
+    """What a library logs is a line of text for people, and JSON for whoever asked for that."""
+    code = (
+        "import sys, click, logging; from aifa_hpc.cli.base import Command; from aifa_hpc.cli.ending import run\n"
+        "def warn(): logging.getLogger('a.library').warning('it is %s', 'late')\n"
+        "sys.exit(run(click.Group(commands={'x': Command('x', callback=warn)})))"
+    )
+    text, machine = (
+        subprocess.run([sys.executable, "-c", code, *words], env=aifa.env, capture_output=True, text=True, check=True)
+        for words in (("x",), ("x", "--json"))
+    )
+    assert ("it is late\n", {"event": "warning", "text": "it is late"}) == (text.stderr, json.loads(machine.stderr))
+
+
 @pytest.mark.parametrize("error", ["KeyError('k')", "FileNotFoundError(2, 'No such file', 'x')"])
 def test_a_fault_is_told_as_one(aifa: Aifa, error: str) -> None:
     """With its traceback, which machines get as a field; a file that is missing is no lost output."""
