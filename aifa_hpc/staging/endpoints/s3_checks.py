@@ -7,8 +7,8 @@ never was an object: a bucket with versions, locks or readers has nothing of it,
 leaves an upload as any other, which ``gc`` finds.
 
 Asked are SHA-256 and, where that is not checked, MD5. CRCs are not: no store is known that checks them and not MD5,
-which goes with every part as it is (see :mod:`~aifa_hpc.staging.endpoints.s3`). The answer is worth up to six requests
-where many are to come, so a small copy asks nothing; what another one in the process found out it uses.
+which goes with every part as it is (see :mod:`~aifa_hpc.staging.endpoints.s3`). The answer is worth up to eight
+requests where many are to come, so a small copy asks nothing; what another one in the process found out it uses.
 """
 
 from __future__ import annotations
@@ -126,11 +126,27 @@ def _refuses(call: Call, once: Call, words: dict[str, str], declared: bool) -> b
     except OSError as error:
         if not code_of(error):
             raise
-        return code_of(error) in _REFUSALS
+        return code_of(error) in _REFUSALS and (not declared or _tells(call, upload))
     finally:
         with suppress(OSError):  # rclone drops an upload of which it refused a part
             call("abort_multipart_upload", UploadId=upload)
     return False
+
+
+def _tells(call: Call, upload: str) -> bool:
+    """Whether it lists the SHA-256 of a part, which the completion of an upload has to name.
+
+    SeaweedFS 4 does not: an upload that was begun so could not be continued by another process.
+    """
+    right = _text(hashlib.sha256(_BODY).digest())
+    try:
+        call("upload_part", UploadId=upload, PartNumber=1, Body=_BODY, **DECLARED | {"ChecksumSHA256": right})
+        parts = call("list_parts", UploadId=upload).get("Parts", ())
+    except OSError as error:
+        if not code_of(error):
+            raise
+        return False
+    return any(part.get("ChecksumSHA256") == right for part in parts)
 
 
 def _md5(data: bytes) -> str:
