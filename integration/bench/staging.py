@@ -29,9 +29,11 @@ from aifa_hpc.staging.endpoints.s3 import S3Endpoint
 from aifa_hpc.staging.endpoints.ssh import SSHEndpoint
 from aifa_hpc.staging.engine import copy
 from aifa_hpc.staging.ledger import Ledger
-from aifa_hpc.testing.sshd import Sshd, free_port
+from aifa_hpc.testing.sshd import Sshd
+from aifa_hpc.testing.stores import Bucket, RcloneStore
 from aifa_hpc.transport.openssh import OpenSSHTransport
-from integration.bench.peers import CIPHER, OverS3, OverSSH, far, program
+from integration.bench.peers import CIPHER, OverS3, OverSSH, far
+from integration.bench.seaweed import SeaweedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,13 +43,6 @@ if TYPE_CHECKING:
 MIB = 2**20
 DELAY = 0.02
 """Seconds one way: a round trip of 40 ms."""
-
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST",
-    "AWS_SECRET_ACCESS_KEY": "secretsecretsecret",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 
 
 @dataclass(kw_only=True)
@@ -136,10 +131,7 @@ class Machine:
 
     def clean(self) -> None:
         """Before each run: nothing was ever copied."""
-        shutil.rmtree(self.out, ignore_errors=True)
-        self.out.mkdir()
-        for path in self.folder.glob("ledger.sqlite*"):
-            path.unlink()
+        clean_folder(self.folder)
         os.sync()
 
     def row(self, name: str, source: Path, *, up: bool, goals: dict[str, float]) -> Row:
@@ -155,6 +147,14 @@ class Machine:
             check=lambda: same(source, target),
             goals=goals,
         )
+
+
+def clean_folder(folder: Path) -> None:
+    """Removes what copies left in a folder of ours: the last one, and what the ledger knows."""
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    (folder / "out").mkdir()
+    for path in folder.glob("ledger.sqlite*"):
+        path.unlink()
 
 
 def same(source: Path, target: Path) -> None:
@@ -222,67 +222,61 @@ def noop_rows(near: Machine, far: Machine, folder: Path, scale: float) -> Iterat
 
 
 def s3_rows(near: Machine, far: Machine, folder: Path, scale: float) -> Iterator[Row]:
-    """One large object, to and from ``rclone serve s3``."""
-    if not program("rclone"):
-        print("S3 rows need rclone")
-        return
+    """One large object, to and from the store that spends the least of this machine on it: server and tools share it.
+
+    rclone's server hashes a whole object for each request that reads of it, so that whoever reads it in ranges waits
+    for the square of its size; SeaweedFS, where there is one, only reads, but writes what it is sent twice.
+    """
     data = make_file(folder / "file", int(1024 * MIB * scale))
-    root = folder / "store"
-    os.environ.update(KEYS)
-    with s3_server(root) as url:
-        peers = OverS3(url=url)
-        for up in (True, False):
-            yield s3_row(peers, near, data, root, up=up)
+    for up, kinds in ((True, (RcloneStore,)), (False, (SeaweedStore, RcloneStore))):
+        kind = next((kind for kind in kinds if not kind.lacking()), None)
+        if kind is None:
+            print(f"S3 rows need {' or '.join(one.lacking() for one in kinds)}")
+            continue
+        with kind.started(folder / f"store-{up}") as store:
+            os.environ.update(store.env)
+            yield s3_row(Bucket(store.url, "bench"), near.folder, data, up=up)
     data.unlink()
     del far
 
 
-def s3_row(peers: OverS3, near: Machine, data: Path, root: Path, *, up: bool) -> Row:
+def s3_row(bucket: Bucket, folder: Path, data: Path, *, up: bool) -> Row:
     """One direction."""
-    name = "out" if up else "in"
-    bucket = root / f"bucket-{name}"
+    out = folder / "out"
+    here = data if up else out / "data"
 
     def ours() -> None:
-        store, here = S3Endpoint(bucket.name, "x/data", endpoint_url=peers.url), near.out / "data"
-        ends: tuple[Endpoint, Endpoint] = (LocalEndpoint(data), store) if up else (store, LocalEndpoint(here))
-        with Ledger(near.folder / "ledger.sqlite") as ledger:
+        store = S3Endpoint(bucket.name, "x/data", endpoint_url=bucket.url)
+        ends: tuple[Endpoint, Endpoint] = (LocalEndpoint(here), store) if up else (store, LocalEndpoint(here))
+        with Ledger(folder / "ledger.sqlite") as ledger:
             copy(*ends, clearance=clear("open", outgoing=True), ledger=ledger)
 
     def clean() -> None:
-        near.clean()
-        if up or not bucket.exists():
-            shutil.rmtree(bucket, ignore_errors=True)
-            (bucket / "x").mkdir(parents=True)
-            if not up:
-                shutil.copy(data, bucket / "x/data")
+        clean_folder(folder)
+        if up:
+            bucket.empty()
+        elif not bucket.keys():
+            with data.open("rb") as file:
+                bucket.client.put_object(Bucket=bucket.name, Key="x/data", Body=file)
         os.sync()
 
+    def check() -> None:
+        if up:
+            body = bucket.client.get_object(Bucket=bucket.name, Key="x/data")["Body"]
+            with (out / "data").open("wb") as file:
+                shutil.copyfileobj(body, file, MIB)
+        same(data, out / "data")
+
     tools: dict[str, Callable[[], None]] = {"ours": ours}
-    for peer, tool in peers.tools().items():
-        tools[peer] = lambda tool=tool: tool(data if up else near.out / "data", f"{bucket.name}/x/data", up)  # type: ignore[misc]
+    for peer, tool in OverS3(url=bucket.url).tools().items():
+        tools[peer] = lambda tool=tool: tool(here, f"{bucket.name}/x/data", up)  # type: ignore[misc]
     return Row(
         name=f"1 GiB, {'to' if up else 'from'} S3",
         tools=tools,
         prepare=clean,
-        check=lambda: same(data, bucket / "x/data" if up else near.out / "data"),
+        check=check,
         goals={"s5cmd": 1, "s3fs": 1.5},
     )
-
-
-@contextlib.contextmanager
-def s3_server(root: Path) -> Iterator[str]:
-    """``rclone serve s3`` over a folder, whose subfolders are buckets."""
-    root.mkdir()
-    port = free_port()
-    keys = f"{KEYS['AWS_ACCESS_KEY_ID']},{KEYS['AWS_SECRET_ACCESS_KEY']}"
-    argv = (str(program("rclone")), "--config", os.devnull, "serve", "s3", "--addr", f"127.0.0.1:{port}",
-            "--auth-key", keys, "--vfs-cache-mode", "off", "--dir-cache-time", "20ms", str(root))  # fmt: skip
-    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as server:
-        try:
-            time.sleep(1)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
 
 
 ROWS = {"file": file_rows, "far": far_rows, "small": small_rows, "noop": noop_rows, "s3": s3_rows}

@@ -41,7 +41,8 @@ from aifa_hpc.testing.link import Link
 from aifa_hpc.testing.sshd import Sshd
 from aifa_hpc.testing.stores import Bucket, RcloneStore
 from integration.bench.peers import far, program, run
-from integration.bench.staging import KEYS, Machine, Row
+from integration.bench.seaweed import KEYS
+from integration.bench.staging import Machine, Row
 from tests.object_store import moto
 
 if TYPE_CHECKING:
