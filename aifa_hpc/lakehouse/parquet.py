@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aifa_hpc.errors import InputError, TransferError
 from aifa_hpc.lakehouse.filters import columns_of, require_columns, require_filter
+from aifa_hpc.lakehouse.groups import row_groups
 from aifa_hpc.lakehouse.iceberg import Chosen, Selection
 from aifa_hpc.staging.endpoints.source import Source
 
@@ -67,8 +68,9 @@ class Folder:
         """
         expression = self.expression(where)
         chosen, whole = [], []
+        inside = {one.path for one in self.dataset.get_fragments(filter=expression)}  # by partitions
         for fragment in sorted(self.dataset.get_fragments(), key=lambda one: one.path):
-            one = self._fragment(fragment, expression)
+            one = self._fragment(fragment, expression, inside)
             whole.append(one)
             if one.groups:
                 chosen.append(one)
@@ -119,24 +121,34 @@ class Folder:
 
     def read(self, fragment: Fragment, columns: Sequence[str], expression: Any) -> Iterator[pa.RecordBatch]:
         """Rows of a file."""
-        return self._told(
-            fragment.path,
-            fragment.fragment.to_batches(
-                schema=self.dataset.schema, columns=list(columns) or None, filter=expression, batch_readahead=2
-            ),
-        )
+        return self._told(fragment.path, self._rows(fragment, list(columns) or self.dataset.schema.names, expression))
+
+    def _rows(self, fragment: Fragment, columns: list[str], expression: Any) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and only for tables
+
+        text = "" if expression is None else str(expression)
+        asked = [name for name in self.dataset.schema.names if name in text and name not in columns]
+        # Arrow's scanner is not told the filter: it would leave out row groups again, see `groups`.
+        for batch in fragment.fragment.to_batches(
+            schema=self.dataset.schema, columns=columns + asked, batch_readahead=2
+        ):
+            if expression is None:
+                yield batch
+            else:
+                yield from pa.Table.from_batches([batch]).filter(expression).select(columns).to_batches()
 
     def relative(self, path: str) -> str:
         """A file's path below the location."""
         return path.removeprefix(self.root).lstrip("/")
 
-    def _fragment(self, fragment: Any, expression: Any) -> Fragment:
+    def _fragment(self, fragment: Any, expression: Any, inside: Collection[str]) -> Fragment:
         try:
             fragment.ensure_complete_metadata()
             size = fragment.filesystem.get_file_info(fragment.path).size
-            kept = (
-                fragment.subset(filter=expression, schema=self.dataset.schema) if expression is not None else fragment
-            )
+            kept = fragment
+            if expression is not None:
+                found = row_groups(fragment, expression, self.dataset.schema) if fragment.path in inside else []
+                kept = fragment.subset(row_group_ids=found)
         except _UNREADABLE as error:
             raise TransferError(f"cannot read {fragment.path!r} of {self.location}: {error}.") from error
         return Fragment(

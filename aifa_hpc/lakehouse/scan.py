@@ -15,6 +15,8 @@ from functools import partial
 from types import FunctionType, SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
+from aifa_hpc.lakehouse.groups import row_groups
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -82,13 +84,12 @@ class _Scanner:
             )
             yield from whole.to_batches()
             return
-        for piece in self._fragment.split_by_row_group(self._filter, self._schema):
-            for group in piece.row_groups:
-                for batch in self._read(group.id):
-                    if self._filter is None:
-                        yield batch
-                    else:
-                        yield from pa.Table.from_batches([batch]).filter(self._filter).to_batches()
+        for number in row_groups(self._fragment, self._filter, self._schema):
+            for batch in self._read(number):
+                if self._filter is None:
+                    yield batch
+                else:
+                    yield from pa.Table.from_batches([batch]).filter(self._filter).to_batches()
 
     def _read(self, group: int) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq  # noqa: PLC0415 - heavy, and in memory by now

@@ -12,6 +12,7 @@ import pytest
 
 from aifa_hpc.errors import InputError
 from aifa_hpc.lakehouse.names import want
+from aifa_hpc.lakehouse.parquet import open_folder
 from aifa_hpc.transfers import stage
 
 if TYPE_CHECKING:
@@ -129,3 +130,31 @@ def test_what_is_no_folder(folder: Path) -> None:
     (folder / "1.parquet").rename(folder / "1.data")
     with pytest.raises(InputError, match="has no Parquet file"):
         chosen(folder)
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ("x is nan", [2, 2]),
+        ("x != 2.5", [2, 2]),
+        ("x = 2.5", [0, 1, 0, 1]),
+        ("x > 3", []),
+        ("y > 3 and x = 2.5", []),
+        ("day = 3 and x is nan", [2]),
+        ("day = 5 and x is nan", []),
+    ],
+)
+def test_a_value_and_nan_in_one_row_group_are_two(where: str, rows: list[int], tmp_path: Path) -> None:
+    """Statistics know of one value only: rows of NaN are found all the same, with and without their column."""
+    data = pa.table({"i": [0, 1, 2], "x": [2.5, 2.5, float("nan")], "y": [1.0, 1.0, 1.0]})
+    for day in (3, 4):
+        (tmp_path / f"day={day}").mkdir()
+        pq.write_table(data, tmp_path / f"day={day}" / "a.parquet")
+    found = open_folder("t", str(tmp_path), [f"day={day}/a.parquet" for day in (3, 4)])
+    expression = found.expression(where)
+    selection, chosen = found.select(where)
+    assert "day" not in where or len(selection.files) == (where[6] == "3")
+    for columns in (["i"], ["x", "i"]):
+        batches = [batch for one in chosen for batch in found.read(one, columns, expression)]
+        assert [row["i"] for batch in batches for row in batch.to_pylist()] == rows
+        assert all(batch.schema.names == columns for batch in batches)
