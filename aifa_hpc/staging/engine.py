@@ -165,7 +165,7 @@ def copy(
     with _explained(source, destination):
         route = make_route(source, destination)
         with ledger.hold(route.place), _remembered(route, ledger, now) as remember:
-            believing = plan is None and repair is None and not (recheck or every or route.only)
+            believing = plan is None and repair is None and not (recheck or every or route.only or route.fresh)
             left = read_left(ledger.left.get(route.place, source.identity)) if believing else None
             if left is None:
                 route.expect(lanes)

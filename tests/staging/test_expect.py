@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,18 @@ def test_lanes_are_expected_where_all_must_be_sent(tmp_path: Path, ledger: Ledge
         copy(_Told(tmp_path / source), far, clearance=clearance, ledger=ledger)
         expected.append(far.expected)
     assert [[3], [], [2], [1], [1]] == expected
+
+
+def test_what_was_left_counts_only_while_it_is_there(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
+    """Of a folder that is gone again all must be sent."""
+    make_tree(tmp_path, {"src/a": b"a"})
+    expected = []
+    for _ in range(2):
+        far = _Told(tmp_path / "new")
+        copy(_Told(tmp_path / "src"), far, clearance=clearance, ledger=ledger)
+        expected.append(far.expected)
+        shutil.rmtree(tmp_path / "new")
+    assert [[3], [3]] == expected
 
 
 def test_few_small_files_go_over_one_conversation(tmp_path: Path, ledger: Ledger, clearance: Clearance) -> None:
