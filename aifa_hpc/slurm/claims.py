@@ -33,6 +33,7 @@ from aifa_hpc.slurm.shell import ASK, CLEAN
 
 _TELL = """
 tell() { printf 'aifa: job %s %s\\n' "$1" "$2"; }
+words() { LC_ALL=C awk -v job="$1" '{ print "aifa: words " job " " $0 }'; }
 claim() { { set -C; printf '' > "./$1/receipt"; } 2> /dev/null; won=$?; set +C; return "$won"; }
 known() {
   id=
@@ -40,7 +41,7 @@ known() {
     tell "$1" fenced
   elif [ -e "./$2/refusal" ]; then
     tell "$1" refused
-    sed "s/^/aifa: words $1 /" "./$2/refusal"
+    words "$1" < "./$2/refusal"
   elif { IFS= read -r id < "./$2/receipt"; } 2> /dev/null && [ -n "$id" ]; then
     tell "$1" "receipt $id"
   else
@@ -51,7 +52,7 @@ known() {
 '*) tell "$1" quiet ;;
       *) tell "$1" begun ;;
     esac
-    [ ! -e "./$2/doubt" ] || sed "s/^/aifa: words $1 /" "./$2/doubt"
+    [ ! -e "./$2/doubt" ] || words "$1" < "./$2/doubt"
   fi
 }
 """
@@ -59,6 +60,8 @@ known() {
 
 ``quiet`` is one whose sbatch ended half an hour ago, not knowing what it did, or that was begun a day ago, and whose
 folder no job has written to.
+
+awk ends each line of sbatch's words, which sed does not where they do: the next answer must begin a line.
 
 ``printf`` and not ``:``, because a failing redirection ends the shell with a special built-in (POSIX 2.8.1).
 """
@@ -72,6 +75,8 @@ mask=$(umask)
 umask 077
 mkdir -p -- "$1" && cd -- "$1" && batch=$(mktemp -d ./.batch.XXXXXX) || exit 73
 trap 'rm -rf -- "$batch"' EXIT
+sweep() { [ "$#" -eq 1 ] || find "$@" -prune -type d -mmin +1440 -exec rm -rf -- '{}' +; }
+sweep ./.batch.*
 cat > "$batch/in.gz" || exit 74
 if [ "$(wc -c < "$batch/in.gz")" -ne "$2" ]; then
   echo "aifa: cut"
@@ -95,11 +100,10 @@ for folder; do
   [ -e "$folder/script.sbatch" ] || [ -e "$folder/receipt" ] || { cat "$batch/said" >&2; exit 74; }
 done
 lane() {
-  mine=$1 said=$batch/said.$1 number=0
+  mine=$1 number=0
   shift
-  exec 4>> "$batch/out.$mine" 3< "$batch/out.$mine"
   for folder; do
-    token=${folder#./} number=$((number + 1))
+    token=${folder#./} number=$((number + 1)) out=$batch/$number.out said=$batch/$number.said
     [ "$((number % lanes))" -eq "$mine" ] || continue
     if [ -e "$batch/full" ] && [ ! -e "./$token/receipt" ]; then
       tell "$number" full
@@ -110,35 +114,34 @@ lane() {
       continue
     fi
     umask "$mask"
-    sbatch --parsable --ignore-pbs < "./$token/script.sbatch" >&4 2> "$said" 3<&-
-    code=$? id= out=
+    sbatch --parsable --ignore-pbs < "./$token/script.sbatch" > "$out" 2> "$said"
+    code=$? id=
     umask 077
     while IFS= read -r line || [ -n "$line" ]; do
-      out="$out$line
-" line=${line%%;*}
+      line=${line%%;*}
       case $line in '' | *[!0-9]*) ;; *) id=$line ;; esac
-    done <&3
+    done < "$out"
     if [ "$code" -eq 0 ] && [ -n "$id" ]; then
       printf '%s\\n' "$id" >> "./$token/receipt"
       tell "$number" "receipt $id"
-    elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } ||
+    elif [ "$code" -eq 0 ] || { [ "$code" -gt 128 ] && [ "$code" -lt 255 ]; } || [ ! -s "$said" ] ||
       grep -E -q 'timed out|Zero Bytes|Unexpected message|reset by peer|(send|receive|shutdown) failure' \
         "$said"; then
       tell "$number" "doubt $code"
-      { printf '%s' "$out"; cat "$said"; } | cut -c 1-500 | tee "./$token/doubt" |
-        sed "s/^/aifa: words $number /"
+      cat "$out" "$said" | cut -c 1-500 | tee "./$token/doubt" | words "$number"
     elif [ -n "$queue" ] && grep -E -q '(Max|Grp)Submit[A-Za-z]*Limit' "$said"; then
       rm -f -- "./$token/receipt"
       : > "$batch/full"
       tell "$number" full
-      sed "s/^/aifa: words $number /" "$said"
+      words "$number" < "$said"
     else
       cat "$said" > "./$token/refusal"
       tell "$number" "refused $code"
-      sed "s/^/aifa: words $number /" "$said"
+      words "$number" < "$said"
     fi
   done
 }
+trap - EXIT
 lanes=1
 if [ "$#" -gt 1 ]; then
   lanes=2
@@ -146,6 +149,7 @@ if [ "$#" -gt 1 ]; then
 fi
 lane 0 "$@"
 wait
+rm -rf -- "$batch"
 """
 )
 """``$1`` folder of job folders, ``$2`` bytes of the standard input, ``$3`` bytes of all scripts, ``$4`` not empty: a
@@ -164,8 +168,12 @@ job may find room that one before it did not find a moment earlier.
 Only a refusal that came back counts as one: where sbatch was killed or lost the controller while it spoke with it (the
 words are those of Slurm's slurm_errno.c and of ECONNRESET), a job may exist. The user's own umask holds for sbatch,
 which hands it on to the job. ``#PBS`` lines are ignored because sbatch obeys them in any line of a script, also inside
-quotes. Programs and files are few on the way of a job: each program costs a fifth of an sbatch, a subshell a tenth,
-which is why sbatch's answer goes to a file that stays open.
+quotes. Programs are few on the way of a job: each costs a fifth of an sbatch, a subshell a tenth, which is why sbatch's
+answer goes to a file. It is a file for each job, so that what a killed sbatch's children say late is nobody else's id.
+An sbatch that failed without a word has not refused: a full disk may have swallowed that it lost the controller.
+
+Once jobs are claimed, a shell that is told to end removes no files, because the other lane needs them; what is left of
+such is removed by whoever comes a day later.
 """
 
 LOOK = (
@@ -206,7 +214,7 @@ LIST = """
 cd -- "$1" || exit 73
 for folder in */; do
   id=
-  [ -s "./${folder}receipt" ] && IFS= read -r id < "./${folder}receipt"
+  [ -s "./${folder}receipt" ] && { IFS= read -r id < "./${folder}receipt" || id=; }
   [ -z "$id" ] || printf 'aifa: held %s %s\\n' "${folder%/}" "$id"
 done
 echo "aifa: listed"

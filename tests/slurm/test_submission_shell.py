@@ -91,7 +91,7 @@ def test_a_refusal_is_kept(machine: Machine) -> None:
 
 def test_no_sbatch_is_a_refusal(machine: Machine) -> None:
     """A machine without Slurm's programs refuses; nothing is left in doubt."""
-    machine.program("sbatch", "exit 127")
+    machine.program("sbatch", "echo 'sh: 1: sbatch: not found' >&2; exit 127")
     with pytest.raises(SiteError, match="refused"):
         drive(submit(ticket(machine), SCRIPT), machine.run)
 
