@@ -14,7 +14,7 @@ from aifa_hpc.staging.compare import hashed
 from aifa_hpc.staging.crew import Crew, FileWork, Job, Stopped
 from aifa_hpc.staging.datasets import merge
 from aifa_hpc.staging.donors import Donors
-from aifa_hpc.staging.left import Leaving, Left, write_left
+from aifa_hpc.staging.left import Leaving, Left, noting, write_left
 from aifa_hpc.staging.model import Found, Partial, partial_path
 from aifa_hpc.staging.plan import Action, Plan, Verdict, is_as_made
 from aifa_hpc.staging.planning import published
@@ -85,6 +85,7 @@ class Copying:
         self._donors = Donors(old, reuse)
         self._limit = limit
         self._looked, self._leaving = looked, Leaving(looked)
+        self._note_here = noting(looked, route.source, ledger)
         self._attempts = Attempts(route.source, route.destination)
         self._levels: set[str] = set()
         self.counts = Counting(progress, done)
@@ -290,7 +291,7 @@ class Copying:
         if not self._donors.likely(action):
             return None
         blocks = hashed(self._source, {action.file.path: action.file})[action.file.path]
-        self._ledger.note_content(self._source.identity, action.file.path, action.file.pin, blocks)
+        self._note_here(action.file, blocks)
         return blocks
 
     def _borrow(self, action: Action, begun: Begun, blocks: Blocks, part: int) -> None:
@@ -308,7 +309,7 @@ class Copying:
     def _arrived(self, work: FileWork, found: Found) -> None:
         """A file was published; called by whoever published it."""
         blocks = tuple(block for part in work.sums if part is not None for block in part.blocks)
-        self._ledger.note_content(self._source.identity, work.file.path, work.file.pin, blocks)
+        self._note_here(work.file, blocks)
         self._ledger.note_content(self._destination.identity, work.target.path, found.pin, blocks)
         if work.partial is not None:
             self._ledger.forget_unfinished(self._destination.identity, work.target.path)

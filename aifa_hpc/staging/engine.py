@@ -17,7 +17,7 @@ from aifa_hpc.errors import AifaError, InputError, NotSentError, TransferError, 
 from aifa_hpc.privacy.gate import Clearance
 from aifa_hpc.staging.carry import Copying
 from aifa_hpc.staging.ledger import Remembered
-from aifa_hpc.staging.left import Looked, read_left
+from aifa_hpc.staging.left import Looked, asked_now, read_left
 from aifa_hpc.staging.planning import plan_copy, published, require_reality, survey
 from aifa_hpc.staging.progress import Progress, silent
 from aifa_hpc.staging.route import make_route
@@ -170,7 +170,8 @@ def copy(
             if left is None:
                 route.expect(lanes)
             if plan is not None:
-                looked, old = Looked(files=[]), published(route.destination, route.manifest)
+                looked = Looked(files=[], asked=asked_now(source))
+                old = published(route.destination, route.manifest)
                 plan = require_reality(plan, route, ledger)
             else:
                 looked, old = survey(route, left=left, delete=delete, repair=repair)

@@ -15,9 +15,10 @@ It is a cache: without it, or when the manifest there is another one by now, eve
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,9 +26,12 @@ import msgspec
 from aifa_hpc.staging.files import raw, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from aifa_hpc.staging.endpoints.base import Endpoint
+    from aifa_hpc.staging.ledger import Ledger
     from aifa_hpc.staging.model import Found
+    from aifa_hpc.staging.plan import Blocks
     from aifa_hpc.staging.route import Route
 
 VERSION = 1
@@ -90,9 +94,10 @@ class Looked:
     Attributes:
         files: Files of the source in folders that may have changed.
         same: Folders that are as the last copy left them, on both sides.
-        here: States at the source, of all folders.
+        here: States at the source, of all folders but those with a file that :meth:`is_young`.
         there: States at the destination before anything else was asked of it; of folders that the last copy left.
         left: What the last copy left, when nothing at all has changed since.
+        asked: When the source was asked, in nanoseconds since 1970; ``None`` where pins are of content, not of time.
     """
 
     files: list[Found]
@@ -100,6 +105,16 @@ class Looked:
     here: Mapping[str, str] = field(default_factory=dict)
     there: Mapping[str, str] = field(default_factory=dict)
     left: Left | None = None
+    asked: int | None = 0
+
+    def is_young(self, file: Found) -> bool:
+        """Whether a later write to a file of the source may not be told from the state that was found."""
+        return self.asked is not None and file.is_young(self.asked)
+
+
+def asked_now(source: Endpoint, clock: Callable[[], int] = time.time_ns) -> int | None:
+    """For :attr:`Looked.asked`, just before a source is asked; object stores pin content."""
+    return None if source.checks_md5 else clock()
 
 
 def look(route: Route, left: Left | None) -> Looked:
@@ -113,6 +128,7 @@ def look(route: Route, left: Left | None) -> Looked:
         TransferError: The source cannot be listed, or the destination not be asked.
     """
     expected = left.folders if left is not None else {}
+    asked_ns = asked_now(route.source)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(_there, route, expected) if left is not None else None
         listed = list(route.source.folders({path: one.here for path, one in expected.items()}))
@@ -123,13 +139,26 @@ def look(route: Route, left: Left | None) -> Looked:
         # Unchanged here and changed there: what is in them was not told.
         listed = list(route.source.folders({path: one.here for path, one in same.items()}))
     unchanged = {folder.path: same[folder.path] for folder in listed if folder.files is None}
-    return Looked(
+    looked = Looked(
         files=[found for folder in listed for found in folder.files or ()],
         same=unchanged,
         here={folder.path: folder.state for folder in listed},
         there=there,
         left=left if believed and len(listed) == len(unchanged) == len(expected) else None,
+        asked=asked_ns,
     )
+    young = {file.path.rpartition("/")[0] for file in looked.files if looked.is_young(file)}
+    return replace(looked, here={path: state for path, state in looked.here.items() if path not in young})
+
+
+def noting(looked: Looked, source: Endpoint, ledger: Ledger) -> Callable[[Found, Blocks], None]:
+    """Notes what files of the source hold; one that is too young for that is hashed again the next time."""
+
+    def note(file: Found, blocks: Blocks) -> None:
+        if not looked.is_young(file):
+            ledger.note_content(source.identity, file.path, file.pin, blocks)
+
+    return note
 
 
 def _there(route: Route, expected: Mapping[str, Same]) -> tuple[str, dict[str, str]]:

@@ -15,6 +15,12 @@ _LONGEST_NAME = 255
 
 _LONGEST_TOKEN = 32
 
+_WHOLE_NS = 2 * 10**9
+"""How long a time of whole seconds stays the same: Lustre keeps such, and some NFS servers; FAT has even ones."""
+
+_TICK_NS = 10**8
+"""Other times are those of a clock's tick, 10 ms at most; the rest is for clocks of two machines that differ."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
@@ -35,6 +41,14 @@ class Found:
     mtime_ns: int = 0
     executable: bool = False
     proof: str = field(default="verified", compare=False)
+
+    def is_young(self, looked_ns: int) -> bool:
+        """Whether what is written to it after it was looked at may leave its time, and so its pin, as they are.
+
+        Args:
+            looked_ns: When that began, in nanoseconds since 1970.
+        """
+        return self.mtime_ns + (_TICK_NS if self.mtime_ns % 10**9 else _WHOLE_NS) >= looked_ns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

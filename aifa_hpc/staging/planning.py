@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aifa_hpc.errors import InputError, ParseError, Problem
 from aifa_hpc.manifest import read_manifest
 from aifa_hpc.staging.compare import compare
-from aifa_hpc.staging.left import Looked, look
+from aifa_hpc.staging.left import Looked, asked_now, look, noting
 from aifa_hpc.staging.plan import (
     Plan,
     Verdict,
@@ -55,7 +55,8 @@ def survey(
     """
     if route.only or repair is not None:
         wanted = [route.only] if route.only else sorted(repair or ())
-        return Looked(files=list(stat(route.source, wanted))), published_at(route)
+        asked = asked_now(route.source)
+        return Looked(files=list(stat(route.source, wanted)), asked=asked), published_at(route)
     looked = look(route, left)
     if looked.left is not None and not (looked.left.leftover and delete):
         return looked, None
@@ -126,7 +127,7 @@ def plan_copy(
         plan = replace(plan, actions=tuple(actions))
     elif doubtful:
         progress.checking(len(doubtful))
-        compared = compare(doubtful, source, destination, ledger)
+        compared = compare(doubtful, source, destination, noting(looked, source, ledger))
         plan = replace(plan, actions=tuple(compared.get(action.path, action) for action in plan.actions))
     return _with_deletes(plan, route, manifest, looked) if delete else plan
 
