@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aifa_hpc.errors import TransferError
 from aifa_hpc.manifest import MANIFEST, read_manifest
 from aifa_hpc.privacy.gate import clear
 from aifa_hpc.staging.endpoints.local import LocalEndpoint
@@ -36,15 +37,27 @@ KINDS = (
 
 
 class Counted(Store):
-    """Counts requests."""
+    """Counts requests, and what they have beside a body.
+
+    Attributes:
+        asked: How many there were of a kind, of that for an object, and of those with a digest.
+        damages: A key of which a bit flips on the way.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__(url, connections=4)
         self.asked: Counter[str] = Counter()
+        self.damages = ""
 
     def request(self, client: Any, method: str, words: dict[str, Any]) -> Any:
-        """One more, of its kind and of that for an object."""
-        self.asked.update((method, f"{method} {words.get('Key', '')}"))
+        """One more."""
+        key = words.get("Key", "")
+        self.asked.update((method, f"{method} {key}"))
+        self.asked.update(f"{digest} {key}" for digest in ("ContentMD5", "ChecksumSHA256") if digest in words)
+        if self.damages == key and "Body" in words:
+            body = bytearray(b"".join(map(bytes, iter(words["Body"].read, b""))))
+            body[len(body) // 2] ^= 1
+            words = words | {"Body": bytes(body)}
         return super().request(client, method, words)
 
 
@@ -114,10 +127,30 @@ def test_a_copy_of_some_size_asks_what_is_checked(store: tuple[ObjectStore, Any]
     assert (check, level, [level]) == (at.checks.known(f"{at.bucket.url}/{at.bucket.name}"), summary.level, at.told)
     assert [] == at.bucket.uploads()
     assert at.store.asked["get_object x/big"] == 0  # not even where its ETag is of the whole
+    # One digest for each part and object; only the key by which the store was asked has others too.
+    sent, other = ("ChecksumSHA256", "ContentMD5") if check == "sha256" else ("ContentMD5", "ChecksumSHA256")
+    counts = {"x/big": 3} | {f"x/small {number}": 1 for number in range(JOBS)}
+    alone = {name for name in counts if not at.store.asked[f"{other} {name}"]}
+    assert len(alone) == len(counts) - 1
+    assert {name: counts[name] for name in alone} == {name: at.store.asked[f"{sent} {name}"] for name in alone}
     assert {f"x/{path.name}": path.read_bytes() for path in (at.folder / "src").iterdir()} == at.bucket.contents()
     begun = at.store.asked["create_multipart_upload"]
     (at.folder / "src" / "big").write_bytes(some_bytes(BIG, 2))
     assert (level, begun + 1) == (at.copy().level, at.store.asked["create_multipart_upload"])
+
+
+@pytest.mark.parametrize("name", ["big", "small 5"])
+def test_a_bit_that_flips_on_the_way_is_refused(store: tuple[ObjectStore, Any], at: At, name: str) -> None:
+    """By each store, of a part and of an object; the next copy brings what is right."""
+    at.fill(JOBS)
+    at.store.damages = f"x/{name}"
+    at.checks.learn(f"{at.bucket.url}/{at.bucket.name}", lambda: store[1][0])
+    with pytest.raises(TransferError, match=rf"x/{name}|{name}"):
+        at.copy()
+    assert (None, None) == (at.bucket.get(f"x/{name}"), at.bucket.get(f"x/{MANIFEST}"))
+    at.store.damages = ""
+    at.copy()
+    assert {f"x/{path.name}": path.read_bytes() for path in (at.folder / "src").iterdir()} == at.bucket.contents()
 
 
 def test_a_small_copy_asks_nothing(at: At) -> None:

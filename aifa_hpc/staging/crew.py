@@ -231,7 +231,6 @@ class Crew:
             reading,
             file=job.work.file,
             length=job.part.length,
-            md5=self._destination.checks_md5,
             place=str(self._source),
             progress=self._progress,
             limit=self._limit,
@@ -241,9 +240,10 @@ class Crew:
     def acknowledged(self, flying: _Flying, destination: Lane, found: Found | None) -> None:
         """Notes what arrived, and publishes a file that is complete."""
         work, part = flying.job.work, flying.job.part
+        arrived = replace(flying.feed.sum, md5=flying.pending.md5)
         if work.partial is not None:
-            self._ledger.note_part(self._destination.identity, work.target.path, part.index, flying.feed.sum)
-        if not work.arrived(part, flying.feed.sum):
+            self._ledger.note_part(self._destination.identity, work.target.path, part.index, arrived)
+        if not work.arrived(part, arrived):
             return
         if found is None:
             found = self.publish(work, destination)

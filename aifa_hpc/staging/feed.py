@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from aifa_hpc.errors import TransferError
@@ -34,7 +33,6 @@ class PartFeed(Feed):
         reading: Where the bytes come from.
         file: The file as it was planned.
         length: How many bytes are to come.
-        md5: The destination proves parts by MD5.
         place: The source, for messages.
         progress: Told of every piece that was handed on.
         limit: Waits until so many bytes may go on.
@@ -47,7 +45,6 @@ class PartFeed(Feed):
         *,
         file: Found,
         length: int,
-        md5: bool,
         place: str,
         progress: Progress,
         limit: Callable[[int], None],
@@ -56,7 +53,6 @@ class PartFeed(Feed):
         self.length = length
         self._reading, self._file, self._place, self._progress = reading, file, place, progress
         self._wanted, self._limit = wanted, limit
-        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self._sum: PartSum | None = None
         self.passed = 0
 
@@ -64,8 +60,6 @@ class PartFeed(Feed):
         hasher = BlockHasher()
         for view in self._reading:
             hasher.update(view)
-            if self._md5 is not None:
-                self._md5.update(view)
             self._limit(len(view))
             yield view
             self.passed += len(view)
@@ -75,7 +69,7 @@ class PartFeed(Feed):
         blocks = hasher.finish()
         if self._reading.claimed is not None and self._reading.claimed != blocks:
             raise DamagedError(f"{self._file.path!r} from {self._place} arrived with another SHA-256 than it was sent.")
-        found = PartSum(blocks=blocks, md5=self._md5.digest() if self._md5 is not None else b"")
+        found = PartSum(blocks=blocks)
         if self._wanted is not None and blocks and not self._wanted.agrees(found):
             raise SourceChangedError(self._file.path, self._place)
         self._sum = found

@@ -21,15 +21,12 @@ _PIECE = 2**20
 class BytesFeed(Feed):
     """Bytes in memory."""
 
-    def __init__(self, data: bytes, *, md5: bool) -> None:
-        import hashlib  # noqa: PLC0415 - only here
-
+    def __init__(self, data: bytes) -> None:
         self._data = data
         self.length = len(data)
         hasher = BlockHasher()
         hasher.update(memoryview(data))
-        found = hashlib.md5(data, usedforsecurity=False).digest() if md5 else b""
-        self._sum = PartSum(blocks=hasher.finish(), md5=found)
+        self._sum = PartSum(blocks=hasher.finish())
 
     def __iter__(self) -> Iterator[memoryview]:
         view = memoryview(self._data)
@@ -49,12 +46,12 @@ def store_bytes(endpoint: Endpoint, path: str, data: bytes) -> Found | None:
         TransferError: It could not be written.
     """
     with endpoint.lane() as lane:
-        return lane.store(_target(path, data), BytesFeed(data, md5=endpoint.checks_md5)).wait()
+        return lane.store(_target(path, data), BytesFeed(data)).wait()
 
 
 def small_of(path: str, data: bytes) -> Small:
     """A file with that content."""
-    return Small(target=_target(path, data), data=data, sum=BytesFeed(data, md5=False).sum)
+    return Small(target=_target(path, data), data=data, sum=BytesFeed(data).sum)
 
 
 def _target(path: str, data: bytes) -> Target:

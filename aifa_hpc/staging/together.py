@@ -81,7 +81,6 @@ def send_together(
                 reading,
                 file=work.file,
                 length=work.file.size,
-                md5=False,
                 place=str(source),
                 progress=progress,
                 limit=limit,

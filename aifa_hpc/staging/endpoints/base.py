@@ -68,6 +68,9 @@ class Feed(ABC):
 class Pending(ABC):
     """A write that was handed over."""
 
+    md5: bytes = b""
+    """Of what arrived, where parts are proven by it; after :meth:`wait`."""
+
     @abstractmethod
     def wait(self) -> Found | None:
         """Returns when the bytes are durable; for a whole file, with what was published.
@@ -80,8 +83,8 @@ class Pending(ABC):
 class Done(Pending):
     """A write that was finished on the spot."""
 
-    def __init__(self, found: Found | None = None) -> None:
-        self._found = found
+    def __init__(self, found: Found | None = None, *, md5: bytes = b"") -> None:
+        self._found, self.md5 = found, md5
 
     def wait(self) -> Found | None:
         """Done already."""

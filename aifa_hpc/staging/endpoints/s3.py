@@ -4,8 +4,9 @@ An object appears by the completion of its upload, so there is no partial name t
 check that AWS and every Ceph have in common: it goes with each part (``Content-MD5``), comes back as its ETag, and the
 ETag of the object is made of them. Keys end in the middle of long transfers and endpoints "succeed" without doing
 anything (LUMI user guide, storage/lumio), so nothing is believed that was not asked of the store afterwards; what has
-an ETag of another make is read back. Beside that, a store that checks SHA-256 gets it with each part, and a copy of
-some size finds out what its store checks (:mod:`~aifa_hpc.staging.endpoints.s3_checks`).
+an ETag of another make is read back. A copy of some size finds out what its store checks
+(:mod:`~aifa_hpc.staging.endpoints.s3_checks`): one that refuses a wrong SHA-256 gets that instead with each part, and
+the MD5 in its answer is the store's alone, by which what it has is known again.
 
 Credentials are the AWS environment's own (variables, ``~/.aws``); none is ever an argument here.
 """

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aifa_hpc.errors import TransferError
+from aifa_hpc.manifest import BLOCK
 from aifa_hpc.staging.endpoints.base import Done, Feed, Lane, Pending, Reading
 from aifa_hpc.staging.endpoints.s3_checks import digests
-from aifa_hpc.staging.endpoints.s3_store import etag, explained
+from aifa_hpc.staging.endpoints.s3_store import etag, explained, is_md5
 from aifa_hpc.staging.endpoints.s3_wire import Body
 from aifa_hpc.staging.failures import DamagedError
 from aifa_hpc.staging.files import CHUNK
@@ -91,24 +93,26 @@ class S3Lane(Lane):
         return S3Reading(self._endpoint, path, part)
 
     def write(self, partial: Partial, part: Part, feed: Feed) -> Pending:
+        # Who continues an upload that another process began so does not know yet whether the store looks at a SHA-256.
+        declared = self._endpoint.declared(partial)
+        believed = declared and self._endpoint.check == "sha256"
         with self._endpoint.room.of(feed.length) as room:
-            body = _gather(feed, room, sha256=self._endpoint.declared(partial))
+            body, md5 = _gather(feed, room, md5=not believed, sha256=declared)
             with explained("write", partial.path, self._place):
                 answer = self._endpoint.call(
                     "upload_part", partial.path, UploadId=partial.token, PartNumber=part.index + 1, **body
                 )
-        self._require(partial.path, answer["ETag"], feed.sum.md5.hex())
-        return Done()
+        return Done(md5=self._told(partial.path, answer["ETag"], md5))
 
     def store(self, target: Target, feed: Feed) -> Pending:
+        check = self._endpoint.check
         with self._endpoint.room.of(feed.length) as room:
-            body = _gather(feed, room, sha256=self._endpoint.check == "sha256")
+            body, md5 = _gather(feed, room, md5=check != "sha256", sha256=check == "sha256")
             with explained("write", target.path, self._place):
                 answer = self._endpoint.call("put_object", target.path, **body)
-        self._require(target.path, answer["ETag"], feed.sum.md5.hex())
-        proof = _PROOFS[self._endpoint.check]
+        told = self._told(target.path, answer["ETag"], md5)
         [found] = self._endpoint.stat([target.path])
-        return Done(self._accepted(found, target, (feed.sum,), feed.sum.md5.hex(), proof))
+        return Done(self._accepted(found, target, (feed.sum,), told.hex(), _PROOFS[check]), md5=told)
 
     def publish(self, partial: Partial, target: Target) -> Found:
         wanted = etag(target.sums, multipart=True)
@@ -170,6 +174,12 @@ class S3Lane(Lane):
         [[whole]] = self._endpoint.sums([(target.path, [Part(index=0, offset=0, length=target.size)])])
         return whole.blocks == tuple(block for part in sums for block in part.blocks)
 
+    def _told(self, path: str, got: str, md5: bytes) -> bytes:
+        """The MD5 of what arrived, as its ETag tells it; any, where the store compared it by SHA-256 instead."""
+        tag = got.strip('"')
+        self._require(path, tag, md5.hex() if md5 or not is_md5(tag) or "-" in tag else tag)
+        return bytes.fromhex(tag)
+
     def _require(self, path: str, got: str, wanted: str) -> None:
         if got.strip('"') != wanted:
             raise DamagedError(
@@ -188,10 +198,24 @@ def _proven(found: Found, wanted: str, proof: str) -> Found:
     return replace(found, proof=proof) if found.pin == wanted else found
 
 
-def _gather(feed: Feed, room: memoryview, *, sha256: bool) -> dict[str, Any]:
-    """A request's body, which must be in memory as its digests go before it, and with these."""
+def _gather(feed: Feed, room: memoryview, *, md5: bool, sha256: bool) -> tuple[dict[str, Any], bytes]:
+    """A request's body, which must be in memory as its digests go before it, and with these; also the MD5, if asked.
+
+    They are made of what passes and not of the room, so that what goes wrong in between is found too.
+    """
+    ours = hashlib.md5(usedforsecurity=False)
+    whole = hashlib.sha256()
+    several = feed.length > BLOCK
     at = 0
     for view in feed:
+        if md5:
+            ours.update(view)
+        if sha256 and several:
+            whole.update(view)
         room[at : at + len(view)] = view
         at += len(view)
-    return {"Body": Body(room), **digests(feed.sum, room, sha256=sha256)}
+    mine = ours.digest() if md5 else b""
+    if not sha256:
+        return {"Body": Body(room), **digests(md5=mine)}, mine
+    blocks = feed.sum.blocks
+    return {"Body": Body(room), **digests(md5=mine, sha256=blocks[0] if len(blocks) == 1 else whole.digest())}, mine

@@ -51,7 +51,7 @@ class Store:
 
     def __init__(self, endpoint_url: str | None, *, connections: int) -> None:
         self._url = endpoint_url
-        # Checksum trailers, botocore's default since 1.36, break stores other than Amazon's; MD5 is checked here.
+        # Checksum trailers, botocore's default since 1.36, break stores other than Amazon's; digests are headers here.
         self._config: dict[str, Any] = {
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",

@@ -5,9 +5,9 @@ thread is the bottleneck of a fast way: sending a GiB took 7.2 s of processors, 
 loop in between, two thirds of it the digests. So requests with large bodies are botocore's own, blocking ones: what the
 kernel takes it takes from the buffer that was hashed, and while it does, other lanes run.
 
-A body goes unsigned (``UNSIGNED-PAYLOAD``), over TLS or not, as its MD5 is among the headers that are signed; botocore
-would hash it once more where there is no TLS. Nor is the store asked beforehand whether it will take it (``Expect:
-100-continue``, one more round trip for each part): whether the keys hold is known from the requests before.
+A body goes unsigned (``UNSIGNED-PAYLOAD``), over TLS or not, as its digest is among the headers that are signed;
+botocore would hash it once more where there is no TLS. Nor is the store asked beforehand whether it will take it
+(``Expect: 100-continue``, one more round trip for each part): whether the keys hold is known from the requests before.
 """
 
 from __future__ import annotations
