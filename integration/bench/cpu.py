@@ -1,6 +1,6 @@
 """What a copy over SSH costs in processors, by kind of process: ours beside other tools, however busy the machine.
 
-    python -m integration.bench.cpu [--what file,small,noop] [--tools ours,rsync] [--size MIB] [--count FILES] [--delay S]
+    python -m integration.bench.cpu [--what file,small,noop] [--tools ours,rsync] [--size MIB] [--count N] [--delay S]
 
 Seconds of a clock say little on a busy machine; these are seconds of processors, of all processes that a copy needs:
 ``me`` (this one), ``children`` (clients: ssh, rsync), ``mux`` (ssh's shared connection), ``sshd``, ``far`` (what the

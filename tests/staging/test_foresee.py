@@ -41,6 +41,7 @@ def test_an_answer_is_taken_once(there: SSHEndpoint, tmp_path: Path, *, begun: b
         there.kind()
     there.foresee(kind=True, glance=["a"], stat=["a", "b"], partials=[""])
     assert there.glance(["a"])[0][1] == b"1"
+    assert there.partials([""]) == []  # the last one: the others were answered before
     (tmp_path / "a").write_bytes(b"22")
     assert there.kind() == "folder"
     assert sizes(there) == [1, -1]
