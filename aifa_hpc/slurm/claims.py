@@ -109,7 +109,7 @@ lane() {
       tell "$number" full
       continue
     fi
-    if ! claim "$token"; then
+    if ! { printf '' > "$out" && printf '' > "$said" && claim "$token"; } 2> /dev/null; then
       known "$number" "$token"
       continue
     fi
@@ -170,6 +170,7 @@ words are those of Slurm's slurm_errno.c and of ECONNRESET), a job may exist. Th
 which hands it on to the job. ``#PBS`` lines are ignored because sbatch obeys them in any line of a script, also inside
 quotes. Programs are few on the way of a job: each costs a fifth of an sbatch, a subshell a tenth, which is why sbatch's
 answer goes to a file. It is a file for each job, so that what a killed sbatch's children say late is nobody else's id.
+It is made before the claim: where there is no inode left for it, nothing is begun.
 An sbatch that failed without a word has not refused: a full disk may have swallowed that it lost the controller.
 
 Once jobs are claimed, a shell that is told to end removes no files, because the other lane needs them; what is left of

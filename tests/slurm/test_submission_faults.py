@@ -94,3 +94,16 @@ def test_what_killed_programs_left_is_removed_after_a_day(machine: Machine) -> N
     tickets, scripts = many(machine, 1)
     drive(submit_many(tickets, scripts, queue=True), machine.run)
     assert [".batch.new", "t0"] == sorted(path.name for path in jobs.iterdir())
+
+
+@pytest.mark.parametrize("name", ["2.out", "2.said"])
+def test_where_an_answer_has_no_place_nothing_is_begun(machine: Machine, name: str) -> None:
+    """A quota of files is used up just then: the job is not claimed, and is submitted when it is sent again."""
+    machine.program("sbatch", f'{READ}echo "$id"')
+    machine.program("mv", f'/bin/mv "$@"; mkdir ../{name}')
+    tickets, scripts = many(machine, 3)
+    kinds = [one.kind for one in drive(submit_many(tickets, scripts, queue=True), machine.run)]
+    assert ["submitted", "unknown", "submitted"] == kinds
+    (machine.root / "bin" / "mv").unlink()
+    found = drive(submit_many(tickets, scripts, queue=True), machine.run)
+    assert ["100", "101", "102"] == [one.job_id for one in found]
