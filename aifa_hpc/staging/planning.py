@@ -57,8 +57,10 @@ def survey(
         wanted = [route.only] if route.only else sorted(repair or ())
         asked = asked_now(route.source)
         return Looked(files=list(stat(route.source, wanted)), asked=asked), published_at(route)
+    if left is not None and left.leftover and delete:
+        left = None  # what is to go may lie in a folder that did not change since
     looked = look(route, left)
-    if looked.left is not None and not (looked.left.leftover and delete):
+    if looked.left is not None:
         return looked, None
     manifest = published_at(route)
     known = sum(_folder(entry.path) in looked.same for entry in manifest.entries) if manifest is not None else 0

@@ -179,8 +179,11 @@ def test_damage_that_cannot_be_seen_is_mended_once_it_was_found(pair: _Pair, led
     assert tree(pair.src) == tree(pair.dst)
 
 
-def test_what_stayed_is_deleted_later(pair: _Pair) -> None:
+@pytest.mark.parametrize("beside", [(), ("e/f/h",)], ids=["the last one of its folder", "one of two"])
+def test_what_stayed_is_deleted_later(pair: _Pair, beside: tuple[str, ...]) -> None:
     """A copy that deletes nothing leaves it in the manifest; one that deletes finds it there."""
+    make_tree(pair.src, dict.fromkeys(beside, b"h"))
+    pair.copy()
     (pair.src / "e/f/g").unlink()
     removed = [pair.copy(delete=delete).files_removed for delete in (False, False, True, True)]
     assert ([0, 0, 1, 0], tree(pair.src)) == (removed, tree(pair.dst))
