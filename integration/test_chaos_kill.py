@@ -97,6 +97,8 @@ with open(sys.argv[2], "a") as told:
 def victim(request: pytest.FixtureRequest, clusters: None, tmp_path: Path) -> Iterator[Victim]:
     """A user of each cluster with an open connection, as a person has who logged in."""
     found = make_victim(tmp_path / "user", *request.param.split("-"))
+    # What other tests have left counts for the limit of submitted jobs: a full site refuses, and rightly.
+    found.user.ssh('scancel --me; until [ -z "$(squeue --me --noheader)" ]; do sleep 0.2; done')
     with found.proxy:
         transport = found.transport()
         assert isinstance(transport, OpenSSHTransport)
