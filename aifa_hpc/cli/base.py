@@ -74,7 +74,10 @@ def _log_events() -> None:
 
     class Events(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            text = self.format(record)
+            try:
+                text = self.format(record)
+            except (LookupError, TypeError, ValueError):  # a library gave other values than its text names
+                text = str(record.msg)
             current_output().event(record.levelname.lower(), {"text": text}, text)
 
     logging.lastResort = Events(logging.WARNING)

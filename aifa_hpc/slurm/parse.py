@@ -143,9 +143,14 @@ def _began(start: str, nodes: str) -> str:
     return _value(start) if _value(nodes) else ""
 
 
+_LONGEST = 2**63
+"""Seconds: SQLite's integers end there, and no job runs as long."""
+
+
 @lru_cache(maxsize=4096)  # jobs that began together ran as long
 def _elapsed(text: str) -> int | None:
     try:
-        return parse_walltime(text).seconds
+        seconds = parse_walltime(text).seconds
     except ParseError:
         return None  # INVALID, for jobs that never began
+    return seconds if seconds < _LONGEST else None

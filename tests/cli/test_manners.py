@@ -143,6 +143,17 @@ def test_warnings_are_events_for_machines(aifa: Aifa) -> None:
     assert ("it is late\n", {"event": "warning", "text": "it is late"}) == (text.stderr, json.loads(machine.stderr))
 
 
+def test_what_a_library_logs_wrongly_is_told_as_far_as_it_goes(aifa: Aifa) -> None:
+    """Its values do not fit its text: the command goes on, and machines read the text alone."""
+    code = (
+        "import sys, click, logging; from aifa_hpc.cli.base import Command; from aifa_hpc.cli.ending import run\n"
+        "def warn(): logging.getLogger('a.library').warning('%d late', 'two')\n"
+        "sys.exit(run(click.Group(commands={'x': Command('x', callback=warn)})))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, "x", "--json"], env=aifa.env, capture_output=True, check=True)
+    assert {"event": "warning", "text": "%d late"} == json.loads(ran.stderr)
+
+
 @pytest.mark.parametrize("error", ["KeyError('k')", "FileNotFoundError(2, 'No such file', 'x')"])
 def test_a_fault_is_told_as_one(aifa: Aifa, error: str) -> None:
     """With its traceback, which machines get as a field; a file that is missing is no lost output."""

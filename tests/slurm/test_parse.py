@@ -228,7 +228,7 @@ def test_ends_and_requeues(way: Callable[[str], str]) -> None:
     assert [[], [], ["REQUEUED"], []] == [[job.state for job in one.earlier] for one in seen]
 
 
-@pytest.mark.parametrize("elapsed", ["", "INVALID", "²", "1" * 5000, "-5"])
+@pytest.mark.parametrize("elapsed", ["", "INVALID", "²", "1" * 5000, "-5", f"{10**17}-00:00:00"])
 def test_times_that_are_none(elapsed: str) -> None:
     """What is no number is no time, and no crash either."""
     assert parse_accounting(f"7|RUNNING|0:0|n|a|b|{elapsed}|None|x")["7"].elapsed_seconds is None
